@@ -1,0 +1,96 @@
+"""The training progress on standard error: a bar on a terminal, a line an evaluation elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .console import Console
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from resdsl.train import Evaluation, Plan
+
+REFRESH_SECONDS = 0.1
+
+
+class ProgressReporter:
+    """Shows what the trainer reports (resdsl.train.Reporter); to be used in a `with` statement."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        screen = RichConsole(file=console.errors, no_color=not console.colored_errors, highlight=False)
+        self._shows_bar = screen.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[details]}"),
+            console=screen,
+            disable=not self._shows_bar,
+            transient=True,
+        )
+        self._task = self._bar.add_task("reading images", total=None, details="")
+        self._batch = 0
+        self._shown_at = 0.0
+        self._details = {"lr": "", "loss": "", "train": "", "test": ""}
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def loading(self, done: int, total: int) -> None:
+        """So many of the images are read."""
+        self._bar.update(self._task, description="reading images", completed=done, total=total)
+
+    def begin(self, plan: Plan) -> None:
+        """The first step is next."""
+        self._batch = plan.batch
+        self._bar.reset(self._task, description=plan.name, total=plan.steps)
+        length = f"{plan.steps:,} iterations of batch {plan.batch} over {plan.images:,} images"
+        self.note(f"{plan.name}: {length} on {plan.device}, into {plan.folder}")
+
+    def stepped(self, step: int, lr: float) -> None:
+        """So many steps are done; the last one used this learning rate."""
+        now = time.monotonic()
+        if self._shows_bar and now - self._shown_at > REFRESH_SECONDS:
+            self._shown_at = now
+            self._details["lr"] = f"lr {lr:.4g}"
+            self._bar.update(self._task, completed=step, details=self._line())
+
+    def measured(self, loss: float, error: float) -> None:
+        """Mean training loss and error of the last few steps."""
+        self._details |= {"loss": f"loss {loss:.3f}", "train": f"train {error:.1%}"}
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """The test set was classified."""
+        self._details["test"] = f"test {evaluation.test_error:.2%}"
+        if not self._shows_bar:
+            self.note(
+                f"iteration {evaluation.step:,} (epoch {evaluation.epoch:.1f}): lr {evaluation.lr:.4g}, "
+                f"loss {evaluation.train_loss:.3f}, train error {evaluation.train_error:.2%}, "
+                f"test error {evaluation.test_error:.2%}, {evaluation.images_per_second:,.0f} images/s"
+            )
+
+    def note(self, text: str) -> None:
+        """One line that the user should see, above the bar."""
+        if self._shows_bar:
+            self._bar.console.print(text, markup=False, soft_wrap=True)
+        else:
+            self._console.print_note(text)
+
+    def _line(self) -> str:
+        speed = self._bar.tasks[0].speed
+        rate = f"{speed * self._batch:,.0f} images/s" if speed else ""
+        return "  ".join(part for part in (rate, *self._details.values()) if part)

@@ -1,0 +1,118 @@
+"""Mistakes as data: what was found and where. The words come from the catalogue, the layout from the renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from resdsl.source import Span
+
+MAX_REPORTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake of the user: a stable code, the place, and the facts that its sentences mention.
+
+    `related` names the second places, each with facts of its own; `hints` are repairs that only the finder can word
+    (with sizes and costs), shown before those of the catalogue.
+    """
+
+    code: str
+    span: Span
+    facts: Mapping[str, object] = field(default_factory=dict)
+    related: tuple[tuple[str, Span, Mapping[str, object]], ...] = ()
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A place with a few words about it."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """A mistake in words, ready to be shown: see resdsl.render for text, `as_dict` for editors."""
+
+    code: str
+    title: str
+    primary: Label
+    secondary: tuple[Label, ...]
+    hints: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """The diagnostic as plain data: lines and columns count from 1, the end column is exclusive."""
+        return {
+            "code": self.code,
+            "severity": "error",
+            "message": self.title,
+            **_label_dict(self.primary),
+            "related": [_label_dict(label) for label in self.secondary],
+            "hints": list(self.hints),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.primary.span.place()}: error[{self.code}]: {self.title}"
+
+
+def _label_dict(label: Label) -> dict[str, object]:
+    source = label.span.source
+    line, column = source.line_and_column(label.span.start)
+    end_line, end_column = source.line_and_column(label.span.end)
+    return {
+        "file": source.name,
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+        "label": label.text,
+    }
+
+
+class MistakeFound(Exception):
+    """Carries a mistake up to where mistakes are collected; never leaves the compiler."""
+
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.code)
+        self.mistake = mistake
+
+
+class Problems:
+    """The mistakes found so far, without repetitions."""
+
+    def __init__(self) -> None:
+        self._mistakes: dict[tuple[str, int, int, int], Mistake] = {}
+
+    def add(self, mistake: Mistake) -> None:
+        """Keep a mistake unless the same one was found at the same place."""
+        span = mistake.span
+        self._mistakes.setdefault((mistake.code, id(span.source), span.start, span.end), mistake)
+
+    def report(self, code: str, span: Span, /, **facts: object) -> None:
+        """Keep a mistake that has no second place."""
+        self.add(Mistake(code, span, facts))
+
+    def __bool__(self) -> bool:
+        return bool(self._mistakes)
+
+    def __len__(self) -> int:
+        return len(self._mistakes)
+
+    def sorted(self) -> list[Mistake]:
+        """All mistakes in the order of the text, file by file."""
+        return sorted(self._mistakes.values(), key=lambda m: (m.span.source.name, m.span.start, m.span.end, m.code))
+
+
+class CompileError(Exception):
+    """The spec is wrong; `diagnostics` says where, why, and what to write."""
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__("\n".join(str(diagnostic) for diagnostic in diagnostics))
+        self.diagnostics = diagnostics
+
+
+class InternalError(Exception):
+    """A bug of resdsl, never the user's mistake."""

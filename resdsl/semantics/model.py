@@ -1,0 +1,138 @@
+"""The resolved network: every default explicit, every part knows its place in the text.
+
+A `Region` is a list of nodes; a node is an op or the call of a block, and takes earlier nodes of its region as inputs
+(-1 is the region's own input). Equal calls of a block share one `Template`, so that a net of 1,202 layers is checked in
+the time of its few different blocks. Full names are the local names joined by dots: `conv3` + `2` + `conv1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resdsl.ops import Op, Shape
+from resdsl.sizes import Amount
+from resdsl.source import SourceFile, Span
+
+REGION_INPUT = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Link:
+    """What a join made by a shortcut is: the option's name, where the shortcut leaves, whether it changes the shape."""
+
+    option: str
+    start: int
+    is_shape_changed: bool
+    is_gated: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One op or one block call of a region; `role` is trunk, shortcut, gate or auxiliary."""
+
+    name: str
+    content: Op | Template
+    inputs: tuple[int, ...]
+    shape: Shape
+    span: Span
+    role: str
+    link: Link | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Totals:
+    """Sums over a region: macs are multiply-adds of convolutions and linear layers, activations their outputs."""
+
+    parameters: int = 0
+    buffers: int = 0
+    macs: int | Amount = 0
+    activations: int | Amount = 0
+    ops: int = 0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            self.parameters + other.parameters,
+            self.buffers + other.buffers,
+            self.macs + other.macs,
+            self.activations + other.activations,
+            self.ops + other.ops,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """A value's way from its region's input: receptive field minus one, stride (height, width), weighted layers."""
+
+    reach: tuple[float, float] = (0, 0)
+    stride: tuple[float, float] = (1, 1)
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """A block for given arguments and input shape; `arguments` is the call as text, for dumps."""
+
+    block: str
+    arguments: str
+    span: Span
+    nodes: tuple[Node, ...]
+    output: int
+    input_shape: Shape
+    shape: Shape
+    geometry: Geometry
+    totals: Totals
+    level: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A stem, stage or head: its nodes are network.nodes[start:end], its result is node `output`."""
+
+    kind: str
+    name: str
+    span: Span
+    start: int
+    end: int
+    input: int
+    output: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Auxiliary:
+    """An auxiliary head: an output of its own with the weight of its loss."""
+
+    name: str
+    weight: float
+    output: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A checked network.
+
+    Attributes:
+        least: smallest free size for which every step is legal, by symbol.
+        places: named places (`as early`, and the stages) and the nodes they stand for.
+    """
+
+    name: str
+    source: SourceFile
+    span: Span
+    arguments: Mapping[str, object]
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    output: int
+    parts: tuple[Part, ...]
+    auxiliaries: tuple[Auxiliary, ...]
+    places: Mapping[str, int]
+    geometry: Geometry
+    totals: Totals
+    least: Mapping[str, int]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the network's output."""
+        return self.input_shape if self.output == REGION_INPUT else self.nodes[self.output].shape

@@ -1,0 +1,254 @@
+"""Networks: parameters, variants with replaced parts, input, parts in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from resdsl.diagnostics import Mistake
+from resdsl.ops import Shape
+from resdsl.semantics.binding import Given, bind_parameters, given_arguments
+from resdsl.semantics.expectations import check_expectations
+from resdsl.semantics.model import Auxiliary, Network
+from resdsl.semantics.parts import PartResolver
+from resdsl.semantics.region import Flow, Region
+from resdsl.semantics.scope import Definitions, Scope
+from resdsl.semantics.steps import StepResolver
+from resdsl.semantics.values import POISON, Poison, Value, Word, plain
+from resdsl.sizes import Extent, Size
+from resdsl.source import Span
+from resdsl.suggest import closest
+from resdsl.syntax import tree
+
+MAX_EXTENT = 1 << 24
+MAX_VARIANTS = 32
+
+
+class FileNames(Protocol):
+    """What a file can name: its own definitions and those it uses."""
+
+    @property
+    def definitions(self) -> Definitions:
+        """Blocks and shortcuts."""
+
+    @property
+    def networks(self) -> Mapping[str, tree.Network]:
+        """Networks."""
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A network's statements with their scope, and what variants changed: the parts, the input, the rules."""
+
+    statements: tuple[tree.Statement, ...]
+    scope: Scope
+    replaced: dict[str, tuple[tree.Part, Scope]] = field(default_factory=dict)
+    input: tuple[tree.Input, Scope] | None = None
+    rules: list[tuple[tree.Rules, Scope]] = field(default_factory=list)
+    expectations: list[tuple[tree.Expect, Scope]] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+
+class NetworkResolver:
+    """Resolves networks of one program; block calls are shared between them."""
+
+    def __init__(self, names_of: Callable[[tree.Network], FileNames], steps: StepResolver) -> None:
+        self.names_of = names_of
+        self.steps = steps
+        self.problems = steps.problems
+
+    def resolve(self, network: tree.Network, given: tuple[Given, ...] = ()) -> Network | None:
+        """A checked network for arguments given by name; None after reports."""
+        before = len(self.problems)
+        self.steps.op_defaults = {}
+        assembly = self._assemble(network, given, network.name.span, 0)
+        if assembly is None:
+            return None
+        region = self._begin(network, assembly)
+        if region is None:
+            return None
+        flow = region.input()
+        parts = PartResolver(self.steps)
+        for rules, scope in assembly.rules:
+            parts.add_rules(rules, scope)
+        flow = self._run(assembly.statements, assembly, parts, flow)
+        self._check_replaced(assembly)
+        if flow.shape is None or region.is_poisoned or len(self.problems) > before:
+            return None
+        if not region.nodes:
+            self.problems.report("R0409", network.name.span, name=network.name.name)
+            return None
+        resolved = _finished(network, assembly, region, parts, flow)
+        check_expectations(self.steps.evaluator, resolved, assembly.expectations)
+        return None if len(self.problems) > before else resolved
+
+    # --- variants ---
+
+    def _assemble(
+        self, network: tree.Network, given: tuple[Given, ...], span: Span, depth: int
+    ) -> Assembly | None:
+        if depth > MAX_VARIANTS:
+            self.problems.report("R0218", span, depth=MAX_VARIANTS)
+            return None
+        region = Region(None)
+        scope = Scope(self.names_of(network).definitions, self.problems, region, region.input())
+        bound = bind_parameters(network.name.name, network.parameters, given, self.steps.evaluator, scope, span)
+        if bound is None:
+            return None
+        body = network.body.statements if network.body is not None else ()
+        if network.base is None:
+            if network.body is None:
+                self.problems.report("R0409", network.name.span, name=network.name.name)
+                return None
+            assembly = Assembly(body, scope)
+            self._take_rules_and_claims(body, assembly, scope, bool(given))
+            return assembly
+        return self._variant(network, network.base, body, scope, bool(given), depth)
+
+    def _variant(
+        self, network: tree.Network, call: tree.Call, body: tuple[tree.Statement, ...], scope: Scope,
+        is_changed: bool, depth: int,
+    ) -> Assembly | None:  # fmt: skip
+        known = self.names_of(network).networks
+        base = known.get(call.callee.name)
+        if base is None or base is network:
+            guess = closest(call.callee.name, (name for name in known if name != network.name.name))
+            self.problems.report("R0220", call.callee.span, name=call.callee.name, guess=guess)
+            return None
+        given = given_arguments(call.arguments, self.steps.evaluator, scope)
+        if any(isinstance(argument.value, Poison) for argument in given):
+            return None
+        assembly = self._assemble(base, given, call.span, depth + 1)
+        if assembly is None:
+            return None
+        # What the base claims of itself with its defaults says nothing about a variant.
+        assembly.expectations = [(claim, where) for claim, where in assembly.expectations if claim.condition]
+        inner = assembly.scope.inner(definitions=scope.definitions)
+        inner.values.update(scope.values)
+        for statement in body:
+            match statement:
+                case tree.Part():
+                    assembly.replaced[statement.name.name] = (statement, inner)
+                case tree.Input():
+                    assembly.input = (statement, inner)
+                case tree.Rules() | tree.Expect():
+                    pass
+                case _:
+                    self.problems.report("R0412", statement.span, base=call.callee.name)
+        self._take_rules_and_claims(body, assembly, inner, is_changed)
+        return assembly
+
+    def _take_rules_and_claims(
+        self, body: tuple[tree.Statement, ...], assembly: Assembly, scope: Scope, is_changed: bool
+    ) -> None:
+        for statement in body:
+            match statement:
+                case tree.Rules():
+                    assembly.rules.append((statement, scope))
+                case tree.Expect() if statement.condition is not None or not is_changed:
+                    assembly.expectations.append((statement, scope))
+                case tree.Input() if assembly.input is None:
+                    assembly.input = (statement, scope)
+                case tree.Input() if assembly.input[0] is not statement:
+                    self.problems.add(
+                        Mistake("R0408", statement.span, {}, (("first", assembly.input[0].span, {}),))
+                    )
+
+    def _check_replaced(self, assembly: Assembly) -> None:
+        for name, (part, _) in assembly.replaced.items():
+            if name not in assembly.used:
+                self.problems.report("R0410", part.heading, name=name)
+
+    # --- input ---
+
+    def _begin(self, network: tree.Network, assembly: Assembly) -> Region | None:
+        if assembly.input is None:
+            self.problems.report("R0413", network.name.span, name=network.name.name)
+            return None
+        statement, scope = assembly.input
+        dims = [self._extent(dim, position, scope) for position, dim in enumerate(statement.dims)]
+        flat: list[Value] = []
+        for dim in dims:
+            flat.extend(dim if isinstance(dim, tuple) else (dim,))
+        if len(flat) not in (1, 3):
+            self.problems.report("R0405", statement.span, count=len(flat))
+            return None
+        if any(isinstance(dim, Poison) for dim in flat):
+            return None
+        shape: Shape = tuple(dim for dim in flat if isinstance(dim, (int, Size)))
+        region = Region(shape)
+        region.auxiliaries = []
+        for where in (assembly.scope, *(scope for _, scope in assembly.replaced.values())):
+            where.region, where.flow = region, region.input()
+        for _, where in (*assembly.rules, *assembly.expectations):
+            where.region = region
+        return region
+
+    def _extent(self, dim: tree.Expr, position: int, scope: Scope) -> Value:
+        value = self.steps.evaluator.evaluate(dim, scope)
+        if isinstance(value, Word) and value.name.isupper() and (position > 0 or len(value.name) == 1):
+            if position == 0:
+                self.problems.report("R0414", dim.span, name=value.name)
+                return POISON
+            return Size(value.name)
+        if isinstance(value, tuple) and isinstance(dim, tree.Literal):
+            wrong = next((part for part in value if not 1 <= part <= MAX_EXTENT), None)
+            if wrong is None:
+                return value
+        elif isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_EXTENT:
+            return value
+        elif not isinstance(value, int) or isinstance(value, bool):
+            return self.steps.evaluator.wrong_kind(
+                dim.span, value, "a whole number, or a free size in capitals such as H", scope
+            )
+        wanted = f"a whole number from 1 to {MAX_EXTENT:,}"
+        self.problems.report("R0207", dim.span, name="input", callee="network", wanted=wanted)
+        return POISON
+
+    # --- statements ---
+
+    def _run(
+        self, statements: tuple[tree.Statement, ...], assembly: Assembly, parts: PartResolver, flow: Flow
+    ) -> Flow:
+        scope = assembly.scope
+        scope.flow = flow
+        for statement in statements:
+            match statement:
+                case tree.Part():
+                    name = statement.name.name
+                    part, where = assembly.replaced.get(name, (statement, scope))
+                    assembly.used.add(name)
+                    where.flow = scope.flow
+                    parts.run_part(part, where)
+                    scope.flow = where.flow
+                case tree.If():
+                    condition = self.steps.evaluator.truth(statement.condition, scope)
+                    if isinstance(condition, Poison):
+                        scope.flow = scope.region.poison()
+                        continue
+                    chosen = statement.then if condition else statement.otherwise
+                    if chosen is not None:
+                        self._run(chosen.statements, assembly, parts, scope.flow)
+                case tree.Chain():
+                    parts.run_sequence(statement, scope)
+                case tree.Case():
+                    self.steps.run_statement(statement, scope)
+                case tree.Input() | tree.Rules() | tree.Expect():
+                    pass
+        return scope.flow
+
+
+def _finished(
+    network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow
+) -> Network:
+    assert region.input_shape is not None
+    arguments = {name: plain(value) for name, value in assembly.scope.values.items()}
+    return Network(
+        network.name.name, network.span.source, network.name.span, arguments, region.input_shape,
+        tuple(region.nodes), flow.index, tuple(parts.parts),
+        tuple(Auxiliary(name, weight, way.index, span) for name, weight, way, span in region.auxiliaries or ()),
+        {name: way.index for name, (way, _) in region.places.items()},
+        region.geometry(flow), region.totals(), dict(region.least),
+    )  # fmt: skip
+

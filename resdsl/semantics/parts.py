@@ -1,0 +1,289 @@
+"""Stem, stages and head: the rules that a stage follows, and what its map and filters must then be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from resdsl.diagnostics import Mistake
+from resdsl.ops import shape_text
+from resdsl.semantics.binding import Given, given_arguments
+from resdsl.semantics.model import Part
+from resdsl.semantics.region import Flow
+from resdsl.semantics.scope import Context, Scope
+from resdsl.semantics.shortcuts import lone_block, run_inline
+from resdsl.semantics.steps import StepResolver
+from resdsl.semantics.values import Poison, Value
+from resdsl.sizes import Extent, first_difference, resize
+from resdsl.source import Span
+from resdsl.syntax import tree
+
+MAX_FILTERS = 1 << 24
+
+
+@dataclass(slots=True)
+class RulesInForce:
+    """The rules of a network, each with its place."""
+
+    growth: dict[bool, tuple[tree.MapRule, Scope]] = field(default_factory=dict)
+    shortcut: tuple[Value, Span] | None = None
+
+
+@dataclass(slots=True)
+class FiltersState:
+    """The filters of the stage before, and where they were set."""
+
+    filters: int
+    place: Span
+
+
+class PartResolver:
+    """Runs the parts of one network in order."""
+
+    def __init__(self, steps: StepResolver) -> None:
+        self.steps = steps
+        self.problems = steps.problems
+        self.rules = RulesInForce()
+        self.parts: list[Part] = []
+        self._filters: FiltersState | None = None
+        self._names: dict[str, Span] = {}
+
+    # --- rules ---
+
+    def add_rules(self, rules: tree.Rules, scope: Scope) -> None:
+        """Take up the rules of a network, in its own scope; a later network (a variant) may replace them."""
+        seen: dict[object, Span] = {}
+        for rule in rules.rules:
+            match rule:
+                case tree.MapRule():
+                    key: object = rule.halve
+                    self.rules.growth[rule.halve] = (rule, scope)
+                case tree.ShortcutRule():
+                    key = "shortcut"
+                    self.rules.shortcut = (self.steps.evaluator.evaluate(rule.value, scope), rule.value.span)
+                case tree.DefaultRule():
+                    key = rule.step.name
+                    self._add_default(rule, scope)
+            if key in seen:
+                self.problems.add(Mistake("R0408", rule.span, {}, (("first", seen[key], {}),)))
+            seen[key] = rule.span
+
+    def _add_default(self, rule: tree.DefaultRule, scope: Scope) -> None:
+        ref = scope.definitions.find(rule.step.name)
+        if ref is None or isinstance(ref.target, (tree.Block, tree.Shortcut)):
+            self.problems.report("R0219", rule.step.span, name=rule.step.name)
+            return
+        given = given_arguments(rule.arguments, self.steps.evaluator, scope)
+        positional = next((argument for argument in given if argument.name is None), None)
+        if positional is not None:
+            self.problems.report("R0219", positional.span, name=rule.step.name)
+            return
+        self.steps.op_defaults[rule.step.name] = given
+
+    # --- parts ---
+
+    def run_sequence(self, statement: tree.Statement, scope: Scope) -> None:
+        """Run a statement that stands in the network itself; statements side by side make one part."""
+        start = len(scope.region.nodes)
+        before = scope.flow
+        scope.context = Context(shortcut=self.rules.shortcut)
+        self.steps.run_statement(statement, scope)
+        last = self.parts[-1] if self.parts else None
+        if scope.flow.shape is None:
+            return
+        first = (last.start, last.input, last.span) if last and last.kind == "sequence" else (start, before.index, None)
+        if last and last.kind == "sequence":
+            self.parts.pop()
+        span = statement.span if first[2] is None else first[2].to(statement.span)
+        end = len(scope.region.nodes)
+        self.parts.append(
+            Part("sequence", "layers", span, first[0], end, first[1], scope.flow.index, scope.flow.shape)
+        )
+
+    def run_part(self, part: tree.Part, scope: Scope) -> None:
+        """Run a stem, stage or head; scope.flow is the map before and after."""
+        name = part.name.name
+        if name in self._names:
+            self.problems.add(
+                Mistake("R0404", part.name.span, {"name": name}, (("first", self._names[name], {"name": name}),))
+            )
+        self._names[name] = part.name.span
+        before, start = scope.flow, len(scope.region.nodes)
+        inner = scope.inner(prefix=f"{name}.", stride_base=scope.region.geometry(before).stride)
+        if part.kind == "stage":
+            self._run_stage(part, inner)
+        else:
+            inner.context = Context(shortcut=self.rules.shortcut)
+            self._run_end(part, inner)
+        scope.flow = inner.flow
+        if part.kind == "stage":
+            scope.region.places.setdefault(name, (scope.flow, part.name.span))
+        if scope.flow.shape is not None:
+            end = len(scope.region.nodes)
+            self.parts.append(
+                Part(part.kind, name, part.heading, start, end, before.index, scope.flow.index, scope.flow.shape)
+            )
+
+    def _run_end(self, part: tree.Part, scope: Scope) -> None:
+        """A stem or head; when it is one block, the block's steps are its own."""
+        lone = lone_block(part.body.statements, scope)
+        if lone is None:
+            self.steps.run_body(part.body, scope)
+            return
+        call, block = lone
+        given: tuple[Given, ...] = given_arguments(call.arguments, self.steps.evaluator, scope)
+        run_inline(self.steps, call.callee.name, block, given, call.span, scope)
+
+    def _run_stage(self, part: tree.Part, scope: Scope) -> None:
+        by_kind = self._attributes(part)
+        change = by_kind.get(tree.MapAttribute)
+        halve = isinstance(change, tree.MapAttribute) and change.halve
+        at_end = isinstance(change, tree.MapAttribute) and change.at_end
+        filters = self._stage_filters(part, halve, by_kind.get(tree.FiltersAttribute), scope)
+        shortcut = self.rules.shortcut
+        stated = by_kind.get(tree.ShortcutAttribute)
+        if isinstance(stated, tree.ShortcutAttribute):
+            shortcut = (self.steps.evaluator.evaluate(stated.value, scope), stated.value.span)
+        stride = (2, 2) if halve else (1, 1)
+        if filters is not None:
+            self._filters = filters
+        scope.context = Context(
+            filters.filters if filters else None, filters.place if filters else None, stride, shortcut
+        )
+        before = scope.flow
+        if at_end:
+            self._run_halving_at_end(part.body, scope)
+        else:
+            self.steps.run_body(part.body, scope)
+        self._check_map(part, change, halve, before, scope)
+
+    def _attributes(self, part: tree.Part) -> dict[type, tree.Attribute]:
+        by_kind: dict[type, tree.Attribute] = {}
+        for attribute in part.attributes:
+            first = by_kind.get(type(attribute))
+            if first is not None:
+                self.problems.add(Mistake("R0411", attribute.span, {}, (("first", first.span, {}),)))
+            by_kind[type(attribute)] = attribute
+        return by_kind
+
+    def _run_halving_at_end(self, body: tree.Body, scope: Scope) -> None:
+        """Only the last block of the stage strides, as in Keras' pre-activation nets."""
+        stride = scope.context.stride
+        scope.context = replace(scope.context, stride=(1, 1))
+        *earlier, last = body.statements or (None,)
+        for statement in earlier:
+            if statement is not None:
+                self.steps.run_statement(statement, scope)
+        if last is None:
+            return
+        is_repeat = isinstance(last, tree.Chain) and isinstance(last.steps[-1], tree.Repeat)
+        change = {"last_stride": stride} if is_repeat else {"stride": stride}
+        scope.context = replace(scope.context, **change)
+        self.steps.run_statement(last, scope)
+
+    # --- filters ---
+
+    def _stage_filters(
+        self, part: tree.Part, halve: bool, stated: tree.Attribute | None, scope: Scope
+    ) -> FiltersState | None:
+        ruled = self._ruled_filters(halve, scope)
+        if not isinstance(stated, tree.FiltersAttribute):
+            return ruled
+        before = self._filters.filters if self._filters else None
+        names = scope.inner()
+        if before is not None:
+            names.values["filters"] = before
+        value = self.steps.evaluator.integer(stated.value, names, "the stage's filters, a whole number")
+        if isinstance(value, Poison):
+            return None
+        if not 1 <= value <= MAX_FILTERS:
+            wanted = f"a whole number from 1 to {MAX_FILTERS:,}"
+            self.problems.report("R0207", stated.value.span, name="filters", callee="stage", wanted=wanted)
+            return None
+        if ruled is not None and ruled.filters != value and not stated.override:
+            self._report_contradiction(part, stated, value, ruled, halve)
+        return FiltersState(value, stated.span)
+
+    def _report_contradiction(
+        self, part: tree.Part, stated: tree.FiltersAttribute, value: int, ruled: FiltersState, halve: bool
+    ) -> None:
+        before = self._filters
+        facts = {
+            "stage": part.name.name,
+            "stated": value,
+            "ruled": ruled.filters,
+            "before": before.filters if before else "?",
+            "change": "halve map" if halve else "same map",
+        }
+        related = [("rule", ruled.place, facts)]
+        if before is not None:
+            related.append(("before", before.place, facts))
+        self.problems.add(Mistake("R0401", stated.span, facts, tuple(related)))
+
+    def _ruled_filters(self, halve: bool, scope: Scope) -> FiltersState | None:
+        """The filters that the network's rule gives the stage; None without a rule for this change of the map."""
+        found = self.rules.growth.get(halve)
+        if found is None or scope.flow.shape is None:
+            return None
+        rule, rule_scope = found
+        if self._filters is None:
+            channels = scope.flow.shape[0]
+            place = scope.region.nodes[scope.flow.index].span if scope.flow.index >= 0 else rule.span
+            assert isinstance(channels, int)
+            self._filters = FiltersState(channels, place)
+        before = self._filters.filters
+        if isinstance(rule.growth, str):
+            grown: int | Poison = before if rule.growth == "same" else 2 * before
+        else:
+            names = rule_scope.inner()
+            names.values["filters"] = before
+            grown = self.steps.evaluator.integer(rule.growth, names, "a whole number of filters")
+        if isinstance(grown, Poison):
+            return None
+        if not 1 <= grown <= MAX_FILTERS:
+            wanted = f"a whole number from 1 to {MAX_FILTERS:,}"
+            self.problems.report("R0207", rule.growth_span, name="filters", callee="rule", wanted=wanted)
+            return None
+        return FiltersState(grown, rule.span)
+
+    # --- the map ---
+
+    def _check_map(
+        self, part: tree.Part, change: tree.Attribute | None, halve: bool, before: Flow, scope: Scope
+    ) -> None:
+        """The stage must do to the map what it says; without a word, what the rule `same map` says."""
+        after = scope.flow
+        is_ruled = isinstance(change, tree.MapAttribute) or False in self.rules.growth
+        if before.shape is None or after.shape is None or not is_ruled:
+            return
+        if len(before.shape) == len(after.shape) == 3:
+            pairs = list(zip(before.shape[1:], after.shape[1:], strict=True))
+            if all(_is_halved(a, b) if halve else not _differ(a, b) for a, b in pairs):
+                return
+        facts = {
+            "stage": part.name.name,
+            "wanted": "halve map" if halve else "same map",
+            "before": shape_text(before.shape),
+            "after": shape_text(after.shape),
+        }
+        rule = self.rules.growth.get(halve)
+        related = () if rule is None or isinstance(change, tree.MapAttribute) else (("rule", rule[0].span, facts),)
+        self.problems.add(Mistake("R0402", part.heading, facts, related, _map_hints(halve, before, after)))
+
+
+def _differ(a: Extent, b: Extent) -> bool:
+    return a != b and first_difference(a, b) is not None
+
+
+def _is_halved(a: Extent, b: Extent) -> bool:
+    """Half the size, an odd one rounded up or down."""
+    return not _differ(resize(a, 1, 1, 2), b) or not _differ(resize(a, 1, 0, 2), b)
+
+
+def _map_hints(halve: bool, before: Flow, after: Flow) -> tuple[str, ...]:
+    assert before.shape is not None and after.shape is not None
+    if halve and before.shape[1:] == after.shape[1:]:
+        return ("no step of the stage strides: write `stride = stride` in a convolution of its block",)
+    is_halved = len(after.shape) == 3 and all(
+        _is_halved(a, b) for a, b in zip(before.shape[1:], after.shape[1:], strict=True)
+    )
+    return ("write `halve map` behind the stage's name",) if not halve and is_halved else ()

@@ -1,0 +1,239 @@
+"""Files to a program: reads a spec, what it uses and the library, and says what each file can name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from resdsl.diagnostics import Mistake, MistakeFound, Problems
+from resdsl.ops import STEPS
+from resdsl.semantics.evaluate import FUNCTIONS
+from resdsl.semantics.scope import PLACE_NAMES, Definition, Definitions
+from resdsl.source import SourceFile, Span
+from resdsl.suggest import closest
+from resdsl.syntax import tree
+from resdsl.syntax.parse import Parser
+
+SPECS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "specs")
+LIBRARY = os.path.join(SPECS, "library")
+MAX_BYTES = 8_000_000
+MAX_FILES = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileScope:
+    """What a file can name: its own definitions, those of the files it uses, the library's blocks and shortcuts."""
+
+    file: tree.File
+    definitions: Definitions
+    networks: Mapping[str, tree.Network]
+    recipes: Mapping[str, tree.Recipe]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A spec with everything it uses, names resolved file by file."""
+
+    main: FileScope
+    scopes: Mapping[SourceFile, FileScope]
+
+    def scope_of(self, node: tree.Definition) -> FileScope:
+        """The scope of the file in which a definition stands."""
+        return self.scopes[node.span.source]
+
+    def definitions_of(self, node: Definition) -> Definitions:
+        """What a block or shortcut can name."""
+        return self.scopes[node.span.source].definitions
+
+
+class Loader:
+    """Reads and parses files once each; imports stay inside the roots."""
+
+    def __init__(self, problems: Problems, roots: Iterable[str] = ()) -> None:
+        self.problems = problems
+        self._roots = [os.path.realpath(root) for root in roots]
+        self._parser = Parser()
+        self._files: dict[str, tree.File | None] = {}
+        self._scopes: dict[SourceFile, FileScope] = {}
+        self._library: dict[str, Definition] = {}
+
+    def load(self, source: SourceFile) -> Program | None:
+        """The program whose main file is `source`; None when it cannot be parsed."""
+        if source.path is not None:
+            self._roots.insert(0, os.path.dirname(os.path.realpath(source.path)))
+        self._load_library()
+        file = self._parse(source)
+        if file is None:
+            return None
+        scope = self._scope(file, [os.path.realpath(source.path)] if source.path else [])
+        return Program(scope, self._scopes)
+
+    # --- the library ---
+
+    def _load_library(self) -> None:
+        files = []
+        for name in sorted(os.listdir(LIBRARY)):
+            if name.endswith(".res"):
+                path = os.path.join(LIBRARY, name)
+                file = self._parse(SourceFile(f"library/{name}", read_text(path), path))
+                if file is not None:
+                    files.append(file)
+        for file in files:
+            for definition in file.definitions:
+                if isinstance(definition, (tree.Block, tree.Shortcut)):
+                    self._library[definition.name.name] = definition
+        shared = Definitions(self._library)
+        for file in files:
+            self._scopes[file.source] = FileScope(file, shared, {}, {})
+
+    # --- files ---
+
+    def _parse(self, source: SourceFile) -> tree.File | None:
+        try:
+            return self._parser.parse(source)
+        except MistakeFound as found:
+            self.problems.add(found.mistake)
+            return None
+
+    def _scope(self, file: tree.File, chain: list[str]) -> FileScope:
+        blocks: dict[str, Definition] = {}
+        networks: dict[str, tree.Network] = {}
+        recipes: dict[str, tree.Recipe] = {}
+        for definition in file.definitions:
+            if isinstance(definition, tree.Use):
+                used = self._used(definition, file, chain)
+                if used is not None:
+                    self._take(used, definition, blocks, networks, recipes)
+        for definition in file.definitions:
+            match definition:
+                case tree.Block() | tree.Shortcut():
+                    self._define(definition, blocks, file)
+                case tree.Network():
+                    self._define(definition, networks, file)
+                case tree.Recipe():
+                    self._define(definition, recipes, file)
+                case tree.Use() | tree.Train():
+                    pass
+        scope = FileScope(file, Definitions({**self._library, **blocks}), networks, recipes)
+        self._scopes[file.source] = scope
+        return scope
+
+    def _define(self, definition: tree.Definition, table: dict[str, tree.Definition], file: tree.File) -> None:  # type: ignore[type-arg]
+        assert not isinstance(definition, (tree.Use, tree.Train))
+        name = definition.name
+        if name.name in STEPS or name.name in FUNCTIONS or name.name in (*PLACE_NAMES, "none", "index", "count"):
+            self.problems.report("R0221", name.span, name=name.name)
+        first = table.get(name.name)
+        if first is not None and first.span.source is file.source:
+            assert not isinstance(first, (tree.Use, tree.Train))
+            self.problems.add(
+                Mistake("R0222", name.span, {"name": name.name}, (("first", first.name.span, {"name": name.name}),))
+            )
+        table[name.name] = definition
+
+    def _take(self, used: FileScope, use: tree.Use, *tables: dict[str, tree.Definition]) -> None:  # type: ignore[type-arg]
+        """Take over what the used file itself defines; two files that define one name are a mistake."""
+        for definition in used.file.definitions:
+            if isinstance(definition, (tree.Use, tree.Train)):
+                continue
+            kinds = {tree.Network: 1, tree.Recipe: 2}
+            table = tables[kinds.get(type(definition), 0)]  # type: ignore[call-overload]
+            name = definition.name.name
+            first = table.get(name)
+            if first is not None and first is not definition:
+                facts = {"name": name}
+                related = (("first", first.name.span, facts), ("second", definition.name.span, facts))
+                self.problems.add(Mistake("R0604", use.span, facts, related))
+            table[name] = definition
+
+    # --- use ---
+
+    def _used(self, use: tree.Use, file: tree.File, chain: list[str]) -> FileScope | None:
+        path = self._find(use, file)
+        if path is None:
+            return None
+        if path in chain:
+            names = " -> ".join(os.path.basename(step) for step in [*chain[chain.index(path) :], path])
+            self.problems.report("R0603", use.span, cycle=names)
+            return None
+        if path not in self._files:
+            if len(self._files) >= MAX_FILES:
+                self.problems.report("R0605", use.span, limit=MAX_FILES)
+                return None
+            self._files[path] = self._read(path, use)
+        loaded = self._files[path]
+        if loaded is None:
+            return None
+        scope = self._scopes.get(loaded.source)
+        return scope if scope is not None else self._scope(loaded, [*chain, path])
+
+    def _read(self, path: str, use: tree.Use) -> tree.File | None:
+        try:
+            text = read_text(path)
+        except MistakeFound as found:
+            self.problems.add(Mistake(found.mistake.code, use.path.span, found.mistake.facts))
+            return None
+        name = os.path.relpath(path)
+        return self._parse(SourceFile(name if not name.startswith("..") else path, text, path))
+
+    def _find(self, use: tree.Use, file: tree.File) -> str | None:
+        """The file that a `use` means: beside the using file, in a root, or among the specs that come with resdsl."""
+        written = str(use.path.value)
+        span = use.path.span
+        if os.path.isabs(written) or "\\" in written or "\0" in written or not written.endswith(".res"):
+            self.problems.report("R0602", span, path=written)
+            return None
+        base = os.path.dirname(os.path.realpath(file.source.path)) if file.source.path else None
+        is_outside = False
+        for folder in (*([base] if base else []), *self._roots, SPECS):
+            path = os.path.realpath(os.path.join(folder, written))
+            is_inside = any(_is_within(path, root) for root in (*self._roots, os.path.realpath(SPECS)))
+            if is_inside and os.path.isfile(path):
+                return path
+            is_outside = is_outside or not is_inside
+        if is_outside:
+            self.problems.report("R0602", span, path=written)
+        else:
+            guess = closest(written, self._neighbours(base))
+            self.problems.report("R0601", span, path=written, guess=guess)
+        return None
+
+    def _neighbours(self, base: str | None) -> list[str]:
+        """Paths that a `use` could have meant, for suggestions."""
+        found: list[str] = []
+        for folder in {*([base] if base else []), os.path.realpath(SPECS)}:
+            for inner in ("", "families", "library"):
+                try:
+                    names = sorted(os.listdir(os.path.join(folder, inner)))[:200]
+                except OSError:
+                    continue
+                found.extend(f"{inner}/{name}".lstrip("/") for name in names if name.endswith(".res"))
+        return found
+
+
+def _is_within(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def read_text(path: str) -> str:
+    """The text of a file in UTF-8, line breaks as `\\n`.
+
+    Raises:
+        MistakeFound: too large, not UTF-8, or not readable; the place is the beginning of the (empty) text.
+    """
+    nowhere = Span(SourceFile(path, ""), 0, 0)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise MistakeFound(Mistake("R0001", nowhere, {"reason": error.strerror or str(error)})) from None
+    if len(data) > MAX_BYTES:
+        raise MistakeFound(Mistake("R0002", nowhere, {"limit": f"{MAX_BYTES:,}"}))
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        good = data[: error.start].decode("utf-8-sig", "replace")
+        source = SourceFile(path, good + "\N{REPLACEMENT CHARACTER}")
+        raise MistakeFound(Mistake("R0005", Span(source, len(good), len(good) + 1), {})) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,182 @@
+"""Building a region: nodes with unique names, shapes, and what is summed over them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from resdsl.ops import Op, Shape, ShapeFault
+from resdsl.ops.core import elements
+from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals
+from resdsl.sizes import Size
+from resdsl.source import Span
+
+_NORMALISATIONS = frozenset({"bn", "group_norm", "layer_norm"})
+
+
+class Flow:
+    """A value on its way through a region: the node it comes from, and its shape; None as shape is poison."""
+
+    __slots__ = ("index", "shape")
+
+    def __init__(self, index: int, shape: Shape | None) -> None:
+        self.index = index
+        self.shape = shape
+
+
+class Region:
+    """A region under construction."""
+
+    def __init__(self, input_shape: Shape | None) -> None:
+        self.input_shape = input_shape
+        self.nodes: list[Node] = []
+        self.places: dict[str, tuple[Flow, Span]] = {}
+        self.auxiliaries: list[tuple[str, float, Flow, Span]] | None = None
+        self.least: dict[str, int] = {}
+        self.is_poisoned = input_shape is None
+        self.level = 0
+        self._geometry: list[Geometry] = [Geometry()]
+        self._numbers: dict[str, int] = {}
+
+    def input(self) -> Flow:
+        """The region's own input."""
+        return Flow(REGION_INPUT, self.input_shape)
+
+    def geometry(self, flow: Flow) -> Geometry:
+        """The way of a value from the region's input."""
+        return self._geometry[flow.index + 1]
+
+    def numbered(self, prefix: str, base: str) -> str:
+        """The next free name of a kind in a scope: `conv1`, `conv2`."""
+        key = f"{prefix}{base}"
+        self._numbers[key] = self._numbers.get(key, 0) + 1
+        return f"{key}{self._numbers[key]}"
+
+    def indexed(self, prefix: str) -> str:
+        """The next index in a scope of repeated blocks: `0`, `1`."""
+        number = self._numbers.get(prefix, 0)
+        self._numbers[prefix] = number + 1
+        return f"{prefix}{number}"
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a node or a scope of this name exists."""
+        return any(node.name == name or node.name.startswith(f"{name}.") for node in self.nodes)
+
+    def add_op(
+        self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, role: str, link: Link | None = None
+    ) -> Flow:
+        """Append an op.
+
+        Raises:
+            ShapeFault: the inputs do not suit it.
+        """
+        shapes = tuple(flow.shape for flow in inputs)
+        if None in shapes:
+            return self.poison()
+        known = tuple(shape for shape in shapes if shape is not None)
+        shape = op.spec.shape(op.args, known)
+        if op.name in _NORMALISATIONS:
+            self._drop_bias_before(inputs[0])
+        self._note_least(shape)
+        ways = [self._geometry[flow.index + 1] for flow in inputs]
+        way = _joined(ways, link) if op.spec.is_join else _through(op, ways[0])
+        self._geometry.append(way)
+        self.nodes.append(Node(name, op, tuple(flow.index for flow in inputs), shape, span, role, link))
+        return Flow(len(self.nodes) - 1, shape)
+
+    def add_call(self, name: str, template: Template, flow: Flow, span: Span, role: str) -> Flow:
+        """Append the call of a block."""
+        before = self._geometry[flow.index + 1]
+        inner = template.geometry
+        reach = (
+            before.reach[0] + inner.reach[0] * before.stride[0],
+            before.reach[1] + inner.reach[1] * before.stride[1],
+        )
+        stride = (before.stride[0] * inner.stride[0], before.stride[1] * inner.stride[1])
+        self._geometry.append(Geometry(reach, stride, before.depth + inner.depth))
+        self.nodes.append(Node(name, template, (flow.index,), template.shape, span, role))
+        self.level = max(self.level, template.level + 1)
+        return Flow(len(self.nodes) - 1, template.shape)
+
+    def poison(self) -> Flow:
+        """A value behind a reported mistake."""
+        self.is_poisoned = True
+        return Flow(REGION_INPUT, None)
+
+    def totals(self, is_counted: frozenset[str] = frozenset({"trunk", "shortcut", "gate"})) -> Totals:
+        """Sums over the nodes whose role counts."""
+        total = Totals()
+        for node in self.nodes:
+            if node.role in is_counted:
+                total = total + self._node_totals(node)
+        return total
+
+    def parameters_from(self, start: int) -> int:
+        """Parameters of the nodes from an index on."""
+        return sum(self._node_totals(node).parameters for node in self.nodes[start:])
+
+    def drop_from(self, start: int) -> None:
+        """Forget the nodes from an index on, after a trial."""
+        del self.nodes[start:]
+        del self._geometry[start + 1 :]
+
+    def _node_totals(self, node: Node) -> Totals:
+        content = node.content
+        if isinstance(content, Template):
+            return content.totals
+        inputs = tuple(self.shape_at(index) for index in node.inputs)
+        weights = content.spec.weights(content.args, inputs)
+        return Totals(
+            sum(weight.count for weight in weights if not weight.is_buffer),
+            sum(weight.count for weight in weights if weight.is_buffer),
+            content.spec.macs(content.args, inputs, node.shape),
+            elements(node.shape) if content.spec.has_weights_layer else 0,
+            1,
+        )
+
+    def shape_at(self, index: int) -> Shape:
+        """Shape of a node's result, or of the region's input."""
+        if index == REGION_INPUT:
+            assert self.input_shape is not None
+            return self.input_shape
+        return self.nodes[index].shape
+
+    def _note_least(self, shape: Shape) -> None:
+        for extent in shape:
+            if isinstance(extent, Size):
+                least = extent.least_for(1)
+                if least > self.least.get(extent.symbol, 1):
+                    self.least[extent.symbol] = least
+
+    def _drop_bias_before(self, flow: Flow) -> None:
+        """A convolution whose bias nobody stated has none where a normalisation follows it directly."""
+        if flow.index != len(self.nodes) - 1 or flow.index < 0:
+            return
+        node = self.nodes[flow.index]
+        if isinstance(node.content, Op) and node.content.args.get("bias", 0) is None:
+            op = Op(node.content.spec, {**node.content.args, "bias": False})
+            self.nodes[flow.index] = replace(node, content=op)
+
+
+def _through(op: Op, before: Geometry) -> Geometry:
+    depth = before.depth + op.spec.has_weights_layer
+    if op.spec.window is None:
+        has_map = op.spec.family in ("pool", "reshape", "foreign")
+        return Geometry((float("inf"),) * 2 if has_map else before.reach, before.stride, depth)
+    window = op.spec.window(op.args)
+    reach = [0.0, 0.0]
+    stride = [1.0, 1.0]
+    for axis in (0, 1):
+        step = before.stride[axis] / window.enlarge[axis]
+        reach[axis] = before.reach[axis] + (window.kernel[axis] - 1) * window.dilation[axis] * step
+        stride[axis] = step * window.stride[axis]
+    return Geometry((reach[0], reach[1]), (stride[0], stride[1]), depth)
+
+
+def _joined(ways: list[Geometry], link: Link | None) -> Geometry:
+    """Where ways join, the field is the largest; depth follows the weights, not the shortcut that jumps over them."""
+    reach = (max(way.reach[0] for way in ways), max(way.reach[1] for way in ways))
+    depth = ways[0].depth if link is not None else max(way.depth for way in ways)
+    return Geometry(reach, ways[0].stride, depth)
+
+
+__all__ = ["Flow", "Region", "ShapeFault"]

@@ -1,0 +1,257 @@
+"""Shortcuts: which one is in force, what it makes of its input, and whether the sum fits.
+
+A shortcut is a definition with cases (`same shape -> ...; shape changes -> ...`), a block, or a step; inside it
+`filters` are the channels of the branch, and `stride` is how far the branch strides (He et al. 2015, section 3.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from resdsl.diagnostics import Mistake, Problems
+from resdsl.ops import ADD, Op, OpSpec, shape_text
+from resdsl.semantics import groups
+from resdsl.semantics.binding import Given, bind_parameters
+from resdsl.semantics.model import Link
+from resdsl.semantics.region import Flow, Region
+from resdsl.semantics.scope import Context, Scope
+from resdsl.semantics.values import NoShortcut, Poison, Ref, Value, Word, describe
+from resdsl.source import Span
+from resdsl.syntax import tree
+
+if TYPE_CHECKING:
+    from resdsl.semantics.steps import StepResolver
+
+Choice = Ref | NoShortcut
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A shortcut to be laid: around what, from where (two places where a preactivation is shared), and which one."""
+
+    span: Span
+    start: Flow
+    changed_start: Flow
+    branch: Flow
+    choice: Choice
+    choice_span: Span
+
+
+def check_choice(resolver: StepResolver, value: Value, span: Span, scope: Scope) -> Choice | None:
+    """The value of a `shortcut` as one; None after a report."""
+    match value:
+        case Ref() | NoShortcut():
+            return value
+        case Poison():
+            return None
+        case Word():
+            resolver.evaluator.unknown_name(value.name, value.span, scope)
+        case _:
+            resolver.problems.report("R0205", span, found=describe(value), wanted="a shortcut")
+    return None
+
+
+def add_shortcut(resolver: StepResolver, request: Request, scope: Scope) -> None:
+    """Lay the shortcut and add it to the branch; scope.flow becomes the sum (or the branch, for `none`)."""
+    scope.flow = request.branch
+    if isinstance(request.choice, NoShortcut):
+        return
+    carried = carried_flow(resolver, request, scope)
+    if carried is None or carried[0].shape is None:
+        scope.flow = scope.region.poison()
+        return
+    side, is_shape_changed = carried
+    link = Link(request.choice.name, request.start.index, is_shape_changed)
+    name = scope.region.numbered(scope.prefix, "add")
+    resolver.append(name, Op(ADD, {}), (request.branch, side), request.span, scope, link=link)
+
+
+def carried_flow(resolver: StepResolver, request: Request, scope: Scope) -> tuple[Flow, bool] | None:
+    """What arrives through the shortcut, and whether the shape changes; None after a report."""
+    is_changed = is_shape_changed(request, scope.region)
+    side = _lay(resolver, request, is_changed, scope)
+    if side is None or side.shape is None or request.branch.shape is None:
+        return None
+    differ = groups.differing_sizes(request.branch.shape, side.shape, scope)
+    if differ is None:
+        return side, is_changed
+    _report_misfit(resolver, request, side, differ, scope)
+    return None
+
+
+def is_shape_changed(request: Request, region: Region) -> bool:
+    """Whether the branch changes the shape: its channels, its stride or its map."""
+    start, branch = request.start.shape, request.branch.shape
+    return start != branch or region.geometry(request.start).stride != region.geometry(request.branch).stride
+
+
+def _lay(resolver: StepResolver, request: Request, is_changed: bool, scope: Scope) -> Flow | None:
+    start = request.changed_start if is_changed else request.start
+    if request.branch.shape is None or start.shape is None:
+        return None
+    assert isinstance(request.choice, Ref)
+    base = scope.region.geometry(start).stride
+    end = scope.region.geometry(request.branch).stride
+    stride = tuple(max(1, round(end[axis] / base[axis])) for axis in (0, 1))
+    channels = request.branch.shape[0]
+    assert isinstance(channels, int)
+    name = scope.region.numbered(scope.prefix, "shortcut")
+    # Most blocks have one shortcut: it needs no number.
+    prefix = name.removesuffix("1") if name.endswith("shortcut1") else name
+    inner = scope.inner(
+        flow=start,
+        prefix=f"{prefix}.",
+        role="shortcut" if scope.role == "trunk" else scope.role,
+        context=Context(channels, None, (stride[0], stride[1])),
+        stride_base=base,
+    )
+    return _run(resolver, request, is_changed, inner)
+
+
+def _run(resolver: StepResolver, request: Request, is_changed: bool, scope: Scope) -> Flow | None:
+    choice = request.choice
+    assert isinstance(choice, Ref)
+    target = choice.target
+    given = tuple(Given(name, value, span, span) for name, value, span in choice.arguments)
+    match target:
+        case OpSpec():
+            resolver.apply_target(choice, (), request.choice_span, scope)
+        case tree.Block():
+            run_inline(resolver, choice.name, target, given, request.choice_span, scope)
+        case tree.Shortcut():
+            return _run_definition(resolver, choice, target, given, request, is_changed, scope)
+    return scope.flow
+
+
+def run_inline(
+    resolver: StepResolver, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope
+) -> None:
+    """Run a block's body here, without a scope of its own in names: a body that is one block is that block."""
+    here = scope.inner(stride_base=scope.region.geometry(scope.flow).stride)
+    inner = resolver.block_scope(name, block, given, span, scope, here)
+    if inner is None:
+        scope.flow = scope.region.poison()
+        return
+    resolver.call_sites.append(span)
+    scope.flow = resolver.run_body(block.body, inner)
+    resolver.call_sites.pop()
+
+
+def _run_definition(
+    resolver: StepResolver,
+    choice: Ref,
+    shortcut: tree.Shortcut,
+    given: tuple[Given, ...],
+    request: Request,
+    is_changed: bool,
+    scope: Scope,
+) -> Flow | None:
+    scope.definitions = resolver.definitions_of(shortcut)
+    scope.values = {}
+    bound = bind_parameters(choice.name, shortcut.parameters, given, resolver.evaluator, scope, request.choice_span)
+    if bound is None:
+        return None
+    statements = _case_statements(resolver, shortcut, is_changed, request)
+    if statements is None:
+        return None
+    lone = lone_block(statements, scope)
+    if lone is not None:
+        from_call, block = lone
+        arguments = tuple(
+            Given(arg.name.name if arg.name else None, resolver.evaluator.evaluate(arg.value, scope), arg.span,
+                  arg.value.span)
+            for arg in from_call.arguments or ()
+        )  # fmt: skip
+        run_inline(resolver, from_call.callee.name, block, arguments, from_call.span, scope)
+        return scope.flow
+    for statement in statements:
+        resolver.run_statement(statement, scope)
+    return scope.flow
+
+
+def _case_statements(
+    resolver: StepResolver, shortcut: tree.Shortcut, is_changed: bool, request: Request
+) -> tuple[tree.Statement, ...] | None:
+    statements = shortcut.body.statements
+    cases = [statement for statement in statements if isinstance(statement, tree.Case)]
+    if not cases:
+        return statements
+    for statement in statements:
+        if not isinstance(statement, tree.Case):
+            resolver.problems.report("R0317", statement.span, name=shortcut.name.name)
+            return None
+    for case in cases:
+        if case.when_shape_changes == is_changed:
+            return (case.chain,)
+    words = "shape changes" if is_changed else "same shape"
+    related = (("shortcut", shortcut.name.span, {"name": shortcut.name.name}),)
+    resolver.problems.add(Mistake("R0315", request.span, {"name": shortcut.name.name, "words": words}, related))
+    return None
+
+
+def lone_block(
+    statements: tuple[tree.Statement, ...], scope: Scope
+) -> tuple[tree.Call, tree.Block] | None:
+    """The call when statements are one call of a block and nothing else."""
+    match statements:
+        case (tree.Chain(steps=(tree.Apply(label=None) as step,)),):
+            value = scope.values.get(step.call.callee.name) or scope.definitions.find(step.call.callee.name)
+            if isinstance(value, Ref) and isinstance(value.target, tree.Block) and not value.arguments:
+                return step.call, value.target
+    return None
+
+
+# --- reports -------------------------------------------------------------------------------------------------------
+
+
+def _report_misfit(
+    resolver: StepResolver, request: Request, side: Flow, differ: dict[str, object], scope: Scope
+) -> None:
+    assert request.branch.shape is not None and side.shape is not None
+    site = resolver.call_sites[0] if resolver.call_sites else request.span
+    facts = {
+        "branch": shape_text(request.branch.shape),
+        "side": shape_text(side.shape),
+        "option": str(request.choice),
+        "verb": "keeps" if side.index == request.start.index else "gives",
+        "where": f" in `{resolver.block_names[-1]}`" if resolver.block_names else "",
+        **differ,
+    }
+    related = [("shortcut", request.choice_span, facts)] if request.choice_span != site else []
+    hints = () if differ else _repairs(resolver, request, scope)
+    resolver.problems.add(Mistake("R0309" if differ else "R0301", site, facts, tuple(related), hints))
+    scope.flow = scope.region.poison()
+
+
+def _repairs(resolver: StepResolver, request: Request, scope: Scope) -> tuple[str, ...]:
+    """The options that would fit here, with what each costs, found by trying them."""
+    words = {"B": "project where the shape changes", "A": "pad with zeros"}
+    found = []
+    for option, purpose in words.items():
+        cost = _cost(resolver, request, option, scope)
+        if cost is not None:
+            found.append(f"`{option}` to {purpose} (+{cost:,}{' parameters' if not found else ''})")
+    if not found:
+        return ()
+    return (f"write `shortcut -> {found[0].replace('`', '', 1)}" + "".join(f", or {text}" for text in found[1:]),)
+
+
+def _cost(resolver: StepResolver, request: Request, option: str, scope: Scope) -> int | None:
+    """Parameters that an option of the library would add at this place; None where it does not fit either."""
+    ref = scope.definitions.find(option)
+    assert request.branch.shape is not None
+    if ref is None or not isinstance(ref.target, tree.Shortcut):
+        return None
+    known, resolver.problems = resolver.problems, Problems()
+    resolver.evaluator.problems = resolver.problems
+    before = len(scope.region.nodes)
+    trial = scope.inner(problems=resolver.problems)
+    try:
+        side = _lay(resolver, replace(request, choice=ref), is_shape_changed(request, scope.region), trial)
+        fits = side is not None and side.shape == request.branch.shape and not resolver.problems
+        added = scope.region.parameters_from(before)
+        return added if fits else None
+    finally:
+        scope.region.drop_from(before)
+        resolver.problems = resolver.evaluator.problems = known

@@ -1,0 +1,376 @@
+"""Bodies to regions: chains, repeats, conditions, ops and block calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from resdsl.diagnostics import Mistake, Problems
+from resdsl.ops import STEPS, Op, OpSpec, Shape, ShapeFault, shape_text
+from resdsl.semantics import groups
+from resdsl.semantics.binding import Given, bind_op_arguments, bind_parameters, given_arguments, match_arguments
+from resdsl.semantics.evaluate import Evaluator
+from resdsl.semantics.model import Template
+from resdsl.semantics.region import Flow, Region
+from resdsl.semantics.scope import CONTEXT_ARGUMENTS, Context, Definitions, Scope
+from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, describe, key_of, plain
+from resdsl.source import Span
+from resdsl.suggest import closest
+from resdsl.syntax import tree
+
+MAX_OPS = 1_000_000
+MAX_EVALUATED_STEPS = 400_000
+MAX_DEPTH = 80
+
+ForeignOp = Callable[[str, tuple[Given, ...], Shape], OpSpec]
+
+
+class StepResolver:
+    """Turns the statements of blocks and parts into nodes; equal block calls are worked out once."""
+
+    def __init__(self, problems: Problems, definitions_of: Callable[[Any], Definitions], foreign: ForeignOp) -> None:
+        self.problems = problems
+        self.evaluator = Evaluator(problems)
+        self.definitions_of = definitions_of
+        self.foreign = foreign
+        self.op_defaults: dict[str, tuple[Given, ...]] = {}
+        self.call_sites: list[Span] = []
+        self.block_names: list[str] = []
+        self._templates: dict[object, Template | None] = {}
+        self._evaluated = 0
+        self._depth = 0
+
+    # --- statements ---
+
+    def run_body(self, body: tree.Body, scope: Scope) -> Flow:
+        """Run the statements of a body one after the other; returns what the last one gives."""
+        if self._depth >= MAX_DEPTH:
+            self.problems.report("R0218", self.call_sites[0] if self.call_sites else body.span, depth=MAX_DEPTH)
+            scope.flow = scope.region.poison()
+            return scope.flow
+        self._depth += 1
+        for statement in body.statements:
+            self.run_statement(statement, scope)
+        self._depth -= 1
+        return scope.flow
+
+    def run_statement(self, statement: tree.Statement, scope: Scope) -> None:
+        """Run one statement; scope.flow is the value before and after."""
+        match statement:
+            case tree.Chain():
+                for step in statement.steps:
+                    self.run_step(step, scope)
+            case tree.If():
+                condition = self.evaluator.truth(statement.condition, scope)
+                if isinstance(condition, Poison):
+                    scope.flow = scope.region.poison()
+                elif condition:
+                    self.run_body(statement.then, scope)
+                elif statement.otherwise is not None:
+                    self.run_body(statement.otherwise, scope)
+            case tree.Case():
+                self.problems.report("R0407", statement.span, what="a case of a shortcut", where="in a shortcut")
+            case tree.Part():
+                self.problems.report("R0407", statement.heading, what=f"a {statement.kind}", where="in a network")
+            case tree.Input() | tree.Rules() | tree.Expect():
+                word = type(statement).__name__.lower()
+                self.problems.report("R0407", statement.span, what=f"`{word}`", where="in a network")
+
+    def run_step(self, step: tree.Step, scope: Scope) -> None:
+        """Run one step of a chain."""
+        self._evaluated += 1
+        if self._evaluated > MAX_EVALUATED_STEPS:
+            self._too_large(step.span, scope)
+            return
+        match step:
+            case tree.Apply():
+                self._apply(step, scope)
+            case tree.Repeat():
+                self._repeat(step, scope)
+            case tree.Group():
+                groups.run_group(self, step, scope)
+            case tree.Auxiliary():
+                groups.run_auxiliary(self, step, scope)
+
+    def _too_large(self, span: Span, scope: Scope) -> None:
+        self.problems.report("R0004", self.call_sites[0] if self.call_sites else span, limit=f"{MAX_OPS:,}")
+        scope.flow = scope.region.poison()
+
+    # --- ops and blocks by name ---
+
+    def _apply(self, step: tree.Apply, scope: Scope) -> None:
+        name = step.call.callee.name
+        if name in groups.PLACE_JOINS:
+            groups.join_place(self, step, scope)
+        else:
+            target = self._target(step.call, scope)
+            if isinstance(target, Poison):
+                scope.flow = scope.region.poison()
+            else:
+                given = given_arguments(step.call.arguments, self.evaluator, scope)
+                self.apply_target(target, given, step.call.span, scope, label=step.label)
+        if step.label is not None:
+            self.note_place(step.label, scope)
+
+    def _target(self, call: tree.Call, scope: Scope) -> Ref | Poison:
+        callee = call.callee
+        if callee.name.startswith("nn."):
+            return Ref(callee.name, STEPS["identity"])
+        value = scope.values.get(callee.name)
+        if value is None:
+            value = scope.definitions.find(callee.name)
+        if value is None:
+            names = (*scope.values, *scope.definitions.names())
+            self.problems.report("R0202", callee.span, name=callee.name, guess=closest(callee.name, names))
+            return POISON
+        if isinstance(value, Word):
+            return self.evaluator.unknown_name(value.name, value.span, scope)
+        if not isinstance(value, Ref):
+            if not isinstance(value, Poison):
+                self.problems.report("R0205", callee.span, found=describe(value), wanted="a step or a block")
+            return POISON
+        return value
+
+    def apply_target(
+        self,
+        target: Ref,
+        given: tuple[Given, ...],
+        span: Span,
+        scope: Scope,
+        label: tree.Identifier | None = None,
+        index_name: bool = False,
+    ) -> None:
+        """Append what a name stands for: an op, or the call of a block."""
+        bound = tuple(Given(name, value, place, place) for name, value, place in target.arguments) + given
+        definition = target.target
+        if isinstance(definition, OpSpec):
+            self._apply_op(target.name, definition, bound, span, scope, label)
+        elif isinstance(definition, tree.Shortcut):
+            self.problems.report("R0217", span, name=target.name)
+            scope.flow = scope.region.poison()
+        else:
+            self._call_block(target.name, definition, bound, span, scope, label, index_name)
+
+    def _apply_op(
+        self,
+        name: str,
+        spec: OpSpec,
+        given: tuple[Given, ...],
+        span: Span,
+        scope: Scope,
+        label: tree.Identifier | None,
+    ) -> None:
+        if name.startswith("nn."):
+            self._apply_foreign(name, given, span, scope, label)
+            return
+        args = self.bind_op(name, spec, given, span, scope)
+        if args is None:
+            scope.flow = scope.region.poison()
+        elif spec.family != "identity":
+            node_name = f"{scope.prefix}{label.name}" if label else scope.region.numbered(scope.prefix, name)
+            self.append(node_name, Op(spec, args), (scope.flow,), span, scope)
+
+    def bind_op(
+        self, name: str, spec: OpSpec, given: tuple[Given, ...], span: Span, scope: Scope
+    ) -> dict[str, Any] | None:
+        """The op's arguments; what the network's rules set as default comes before the op table's."""
+        defaults: dict[str, Any] = {}
+        if name in self.op_defaults:
+            stated = match_arguments(name, [arg.name for arg in spec.args], self.op_defaults[name], self.evaluator, span)
+            names = [arg for arg in spec.args if stated and arg.name in stated]
+            bound = bind_op_arguments(name, names, self.op_defaults[name], self.evaluator, scope, span)
+            defaults = bound or {}
+        return bind_op_arguments(name, spec.args, given, self.evaluator, scope, span, defaults)
+
+    def _apply_foreign(
+        self, name: str, given: tuple[Given, ...], span: Span, scope: Scope, label: tree.Identifier | None
+    ) -> None:
+        if scope.flow.shape is None or any(isinstance(argument.value, Poison) for argument in given):
+            scope.flow = scope.region.poison()
+            return
+        try:
+            spec = self.foreign(name, given, scope.flow.shape)
+        except ShapeFault as fault:
+            self.problems.add(Mistake(fault.code, span, {**fault.facts, "name": name}, hints=fault.hints))
+            scope.flow = scope.region.poison()
+            return
+        base = name.removeprefix("nn.").lower()
+        node_name = f"{scope.prefix}{label.name}" if label else scope.region.numbered(scope.prefix, base)
+        args = {argument.name or str(number): plain(argument.value) for number, argument in enumerate(given)}
+        self.append(node_name, Op(spec, args), (scope.flow,), span, scope)
+
+    def append(self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, scope: Scope, **link: Any) -> None:
+        """Append an op to the scope's region, or report why its inputs do not suit it."""
+        if scope.region.is_taken(name):
+            self.problems.report("R0213", span, name=name)
+            scope.flow = scope.region.poison()
+            return
+        try:
+            scope.flow = scope.region.add_op(name, op, inputs, span, scope.role, **link)
+        except ShapeFault as fault:
+            shape = inputs[0].shape
+            facts = {"step": op.name, "input": shape_text(shape or ()), **fault.facts}
+            related = tuple(("call", site, facts) for site in self.call_sites[:1] if site != span)
+            self.problems.add(Mistake(fault.code, span, facts, related, fault.hints))
+            scope.flow = scope.region.poison()
+
+    # --- blocks ---
+
+    def _call_block(
+        self,
+        name: str,
+        block: tree.Block,
+        given: tuple[Given, ...],
+        span: Span,
+        scope: Scope,
+        label: tree.Identifier | None,
+        index_name: bool,
+    ) -> None:
+        template = self.block_template(name, block, given, span, scope)
+        if template is None:
+            scope.flow = scope.region.poison()
+            return
+        if label is not None:
+            node_name = f"{scope.prefix}{label.name}"
+        elif index_name:
+            node_name = scope.region.indexed(scope.prefix)
+        else:
+            node_name = scope.region.numbered(scope.prefix, name)
+        if scope.region.is_taken(node_name):
+            self.problems.report("R0213", span, name=node_name)
+        scope.flow = scope.region.add_call(node_name, template, scope.flow, span, scope.role)
+
+    def block_scope(
+        self, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope, inner: Scope
+    ) -> Scope | None:
+        """Fill the scope in which a block's body runs: its parameters, and what the place hands on."""
+        inner.definitions = self.definitions_of(block)
+        inner.values = {}
+        inner.context = self._handed_on(scope)
+        bound = bind_parameters(name, block.parameters, given, self.evaluator, inner, span, CONTEXT_ARGUMENTS)
+        if bound is None:
+            return None
+        context = self._changed_context(inner.context, bound[1], name, scope)
+        if context is None:
+            return None
+        inner.context = context
+        return inner
+
+    def _handed_on(self, scope: Scope) -> Context:
+        return replace(scope.context, stride=scope.owed_stride(), last_stride=None)
+
+    def _changed_context(
+        self, context: Context, given: dict[str, Given], callee: str, scope: Scope
+    ) -> Context | None:
+        """The context with what a call sets for itself: `basic(filters = 64, stride = 2, shortcut = C)`."""
+        if "shortcut" in given:
+            context = replace(context, shortcut=(given["shortcut"].value, given["shortcut"].value_span))
+        for name in ("filters", "stride"):
+            if name not in given:
+                continue
+            argument = given[name]
+            value = self._context_number(argument, name, callee, scope)
+            if value is None:
+                return None
+            if name == "filters" and context.filters_place is not None and value != context.filters:
+                facts = {"stated": value, "ruled": context.filters, "callee": callee}
+                related = (("rule", context.filters_place, facts),)
+                self.problems.add(Mistake("R0403", argument.span, facts, related))
+                return None
+            context = replace(context, **{name: value})
+        return context
+
+    def _context_number(self, argument: Given, name: str, callee: str, scope: Scope) -> Any:
+        from_table = STEPS["conv"].args[1 if name == "filters" else 2]
+        bound = bind_op_arguments(callee, [from_table], [replace(argument, name=name)], self.evaluator, scope,
+                                  argument.span)  # fmt: skip
+        return None if bound is None else bound[name]
+
+    def block_template(
+        self, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope
+    ) -> Template | None:
+        """The block for these arguments, this input and this context; None after reports."""
+        shape = scope.flow.shape
+        region = Region(shape)
+        fresh = Scope(scope.definitions, self.problems, region, region.input(), role=scope.role)
+        inner = self.block_scope(name, block, given, span, scope, fresh)
+        if inner is None:
+            return None
+        values = tuple(key_of(value) for value in inner.values.values())
+        key = (block, values, inner.context.key(), shape, scope.role)
+        if key not in self._templates:
+            self.call_sites.append(span)
+            self.block_names.append(name)
+            self._templates[key] = self._finish(name, block, inner, region)
+            self.block_names.pop()
+            self.call_sites.pop()
+        return self._templates[key]
+
+    def _finish(self, name: str, block: tree.Block, scope: Scope, region: Region) -> Template | None:
+        output = self.run_body(block.body, scope)
+        if output.shape is None or region.is_poisoned or region.input_shape is None:
+            return None
+        totals = region.totals(frozenset({"trunk", "shortcut", "gate", "auxiliary"}))
+        if totals.ops > MAX_OPS:
+            self._too_large(block.name.span, scope)
+            return None
+        arguments = ", ".join(f"{key}={plain(value)}" for key, value in scope.values.items())
+        return Template(
+            name, arguments, block.name.span, tuple(region.nodes), output.index, region.input_shape, output.shape,
+            region.geometry(output), totals, region.level,
+        )  # fmt: skip
+
+    # --- repetition ---
+
+    def _repeat(self, step: tree.Repeat, scope: Scope) -> None:
+        count = self.evaluator.integer(step.count, scope, "how many times")
+        if isinstance(count, Poison):
+            scope.flow = scope.region.poison()
+            return
+        if count < 0:
+            self.problems.report("R0207", step.count.span, name="count", callee="x", wanted="0 or more")
+            return
+        if count > MAX_OPS:
+            self._too_large(step.count.span, scope)
+            return
+        for index in range(count):
+            if not self._run_iteration(step, index, count, scope):
+                return
+
+    def _run_iteration(self, step: tree.Repeat, index: int, count: int, scope: Scope) -> bool:
+        """One round of a repeat; False when going on would only repeat what was reported."""
+        self._evaluated += 1
+        inner = scope.inner()
+        inner.values.update(index=index, count=count)
+        if index == count - 1 and scope.context.last_stride is not None:
+            inner.context = replace(scope.context, stride=scope.context.last_stride, last_stride=None)
+        if isinstance(step.body, tree.Call):
+            target = self._target(step.body, inner)
+            if not isinstance(target, Poison):
+                given = given_arguments(step.body.arguments, self.evaluator, inner)
+                self.apply_target(target, given, step.span, inner, index_name=True)
+            else:
+                inner.flow = scope.region.poison()
+        else:
+            inner.prefix = scope.region.indexed(scope.prefix) + "."
+            self.run_body(step.body, inner)
+        scope.flow = inner.flow
+        if scope.flow.shape is None:
+            return False
+        if self._evaluated > MAX_EVALUATED_STEPS or len(scope.region.nodes) > MAX_OPS:
+            self._too_large(step.span, scope)
+            return False
+        return True
+
+    # --- places ---
+
+    def note_place(self, label: tree.Identifier, scope: Scope) -> None:
+        """Remember a place under its name."""
+        places = scope.region.places
+        if label.name in places:
+            related = (("first", places[label.name][1], {}),)
+            self.problems.add(Mistake("R0213", label.span, {"name": label.name}, related))
+        else:
+            places[label.name] = (scope.flow, label.span)
+

@@ -1,0 +1,1 @@
+"""Text to syntax tree and back: the grammar's nodes, the parser, the formatter."""

@@ -1,0 +1,38 @@
+"""Classification of whole image sets."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (its usual name)
+from torch import Tensor, nn
+
+from resdsl.train.stream import Feed
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean cross entropy in nats, and the share of images whose first guess is wrong (top-1 error)."""
+
+    loss: float
+    error: float
+
+
+def main_output(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The logits (N, classes) of the main head, whether or not auxiliary heads come after it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, feed: Feed) -> Score:
+    """Score over every image of the feed, one view each; the model is in evaluation mode only meanwhile."""
+    was_training = model.training
+    model.eval()
+    totals = torch.zeros(2, dtype=torch.float64, device=feed.labels.device)
+    for inputs, labels in feed.in_order():
+        with feed.precision():
+            logits = main_output(model(inputs)).float()
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        totals += torch.stack([loss, (logits.argmax(dim=1) != labels).sum()])
+    model.train(was_training)
+    loss_sum, wrong = (totals / len(feed.labels)).tolist()  # the only wait for the device
+    return Score(loss_sum, wrong)

@@ -1,0 +1,82 @@
+"""What the trainer tells while it works; the command line shows it, tests and scripts may ignore it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is about to run. `images` counts the training images, `steps` those of the whole run."""
+
+    name: str
+    steps: int
+    batch: int
+    images: int
+    device: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One line of metrics.jsonl. Errors are top-1, in [0, 1]; the training figures are means since the last line."""
+
+    step: int
+    epoch: float
+    lr: float  # as the optimizer held it in the last step
+    train_loss: float
+    train_error: float
+    test_loss: float
+    test_error: float
+    validation_loss: float | None
+    validation_error: float | None
+    seconds: float  # of training and evaluation since the first step
+    images_per_second: float  # of training alone, since the last line
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class Reporter(Protocol):
+    """Called from the training loop; none of these may be slow."""
+
+    def loading(self, done: int, total: int) -> None:
+        """So many of the images are read."""
+
+    def begin(self, plan: Plan) -> None:
+        """The first step is next."""
+
+    def stepped(self, step: int, lr: float) -> None:
+        """So many steps are done; the last one used this learning rate."""
+
+    def measured(self, loss: float, error: float) -> None:
+        """Mean training loss and error of the last few steps."""
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """The test set was classified."""
+
+    def note(self, text: str) -> None:
+        """One line that the user should see."""
+
+
+class SilentReporter:
+    """A Reporter that tells nothing."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Tell nothing."""
+
+    def begin(self, plan: Plan) -> None:
+        """Tell nothing."""
+
+    def stepped(self, step: int, lr: float) -> None:
+        """Tell nothing."""
+
+    def measured(self, loss: float, error: float) -> None:
+        """Tell nothing."""
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Tell nothing."""
+
+    def note(self, text: str) -> None:
+        """Tell nothing."""
