@@ -8,11 +8,11 @@ from pathlib import Path
 from resdsl.recipe_schema import EXAMPLE
 
 from .console import Console
+from .options import add_network_options, open_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resdsl.compiler import Net
-
     from resdsl.recipe import Recipe
     from resdsl.train import Result
 
@@ -22,12 +22,14 @@ OK, USER_MISTAKE, INTERRUPTED = 0, 1, 130
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `resdsl train`."""
     parser.add_argument("spec", help="the spec, with a `train` block")
-    parser.add_argument("--network", metavar="NAME", help="which network, where the spec has several")
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set a network parameter")
+    add_network_options(parser)
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder or tar with the images")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/NETWORK)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     overriding = parser.add_argument_group("instead of what the recipe says")
+    overriding.add_argument(
+        "--setting", metavar="LINE", action="append", default=[], help="a line of a recipe: 'schedule cosine', 'ema 0.999'"
+    )
     overriding.add_argument("--batch", metavar="N", type=int, help="images in one step")
     overriding.add_argument("--lr", metavar="RATE", type=float, help="base learning rate")
     overriding.add_argument("--iterations", metavar="N", type=int, help="length in steps")
@@ -37,40 +39,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compile, train, and say where the results lie; a stopped run is saved and ends with 130."""
-    import resdsl
+    from resdsl.diagnostics import CompileError
+
+    from .diagnostics import print_text
 
     console: Console = args.console
     try:
-        net = resdsl.load(args.spec, network=args.network, **parameters(args.set))
-    except resdsl.CompileError as error:
-        from resdsl.render import ansi_colour, no_colour, render_all
-
-        console.print_note(render_all(error.diagnostics, ansi_colour if console.colored_errors else no_colour))
+        net = open_network(args, settings=args.setting)
+    except CompileError as error:
+        print_text(console, error.diagnostics)
         return USER_MISTAKE
     if net.recipe is None:
         console.print_error(f"{args.spec}: {net.name} has no recipe; add one to the spec, for example:\n\n{EXAMPLE}")
         return USER_MISTAKE
     return _train(net, net.recipe, args)
-
-
-def parameters(pairs: list[str]) -> dict[str, int | float | bool | str]:
-    """The values of `--set n=3 --set option=B`: numbers and truths as such, anything else as a name."""
-    found: dict[str, int | float | bool | str] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        found[name.strip()] = _value(text.strip())
-    return found
-
-
-def _value(text: str) -> int | float | bool | str:
-    if text in {"true", "false"}:
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _train(net: Net, written: Recipe, args: argparse.Namespace) -> int:

@@ -80,16 +80,51 @@ class MistakeFound(Exception):
         self.mistake = mistake
 
 
+# What a name that nothing defines leads to; it says nothing where a file that may define it could not be read.
+_OF_MISSING_NAMES = frozenset({"R0201", "R0202", "R0219", "R0220", "R0703", "R0707", "R0709"})
+
+
 class Problems:
-    """The mistakes found so far, without repetitions."""
+    """The mistakes found so far, without repetitions.
+
+    Attributes:
+        calls: the calls that led to where the compiler is now, outermost first.
+        variant: the call of the base when the network at hand is a variant.
+        lacks_names: whether a file that the spec uses could not be read.
+    """
 
     def __init__(self) -> None:
+        self.calls: list[Span] = []
+        self.variant: Span | None = None
+        self.lacks_names = False
         self._mistakes: dict[tuple[str, int, int, int], Mistake] = {}
+        self._met = 0
 
     def add(self, mistake: Mistake) -> None:
         """Keep a mistake unless the same one was found at the same place."""
+        self._met += 1
+        if self.lacks_names and mistake.code in _OF_MISSING_NAMES:
+            return
+        mistake = self._with_calls(mistake)
         span = mistake.span
         self._mistakes.setdefault((mistake.code, id(span.source), span.start, span.end), mistake)
+
+    def _with_calls(self, mistake: Mistake) -> Mistake:
+        """The mistake with the calls that led to it; one in a file of ours is shown at the call in the user's."""
+        span, related = mistake.span, mistake.related
+        calls = [call for call in reversed(self.calls) if not call.source.is_ours]
+        if span.source.is_ours and (calls or self.variant is not None):
+            site = calls[0] if calls else self.variant
+            assert site is not None
+            related = (("origin", span, {}), *related)
+            mistake = Mistake(mistake.code, site, mistake.facts, related, mistake.hints)
+        known = {mistake.span, *(place for _, place, _ in related)}
+        further = [("call", call, {}) for call in (*calls[:1], *calls[1:][-1:]) if call not in known]
+        if self.variant is not None and self.variant not in known and not _stands_in(self.variant, mistake.span):
+            further.append(("variant", self.variant, {}))
+        if not further:
+            return mistake
+        return Mistake(mistake.code, mistake.span, mistake.facts, (*related, *further), mistake.hints)
 
     def report(self, code: str, span: Span, /, **facts: object) -> None:
         """Keep a mistake that has no second place."""
@@ -99,11 +134,17 @@ class Problems:
         return bool(self._mistakes)
 
     def __len__(self) -> int:
-        return len(self._mistakes)
+        """How many mistakes were met, repetitions and suppressed ones included: it grows with every one."""
+        return self._met
 
     def sorted(self) -> list[Mistake]:
         """All mistakes in the order of the text, file by file."""
         return sorted(self._mistakes.values(), key=lambda m: (m.span.source.name, m.span.start, m.span.end, m.code))
+
+
+def _stands_in(call: Span, span: Span) -> bool:
+    """Whether a place stands behind a variant's call of its base in one file: in the variant itself."""
+    return call.source is span.source and span.start >= call.start
 
 
 class CompileError(Exception):

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import isfinite
 
 Value = int | float | bool | str | tuple[int, ...] | None
 
@@ -296,9 +295,11 @@ def value_text(value: Value) -> str:
             return str(value)
 
 
+LARGEST = 1.7e308  # beyond it an integer has no float; nan and infinity fail the comparison too
+
 _KINDS: dict[str, Callable[[Value], bool]] = {
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST,
     "bool": lambda value: isinstance(value, bool),
     "choice": lambda value: isinstance(value, str),
     "ints": lambda value: isinstance(value, tuple) and len(value) > 0 and all(type(item) is int for item in value),

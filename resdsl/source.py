@@ -9,12 +9,14 @@ from typing import NamedTuple
 class SourceFile:
     """One text with the name a user knows it by; lines and columns are worked out on demand."""
 
-    __slots__ = ("_line_starts", "name", "path", "text")
+    __slots__ = ("_line_starts", "is_ours", "name", "path", "text")
 
-    def __init__(self, name: str, text: str, path: str | None = None) -> None:
+    def __init__(self, name: str, text: str, path: str | None = None, *, is_ours: bool = False) -> None:
         self.name = name
         self.text = text
         self.path = path
+        # A file that comes with resdsl: what goes wrong in it is shown where the user called it.
+        self.is_ours = is_ours
         self._line_starts: list[int] | None = None
 
     def line_starts(self) -> list[int]:

@@ -7,9 +7,9 @@ one `OpSpec` in one of the family files; nothing else in resdsl knows an op by n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Union
 
+from resdsl.records import Record
 from resdsl.sizes import Amount, Extent, product
 
 Shape = tuple[Extent, ...]
@@ -20,8 +20,7 @@ Pair = tuple[int, int]
 REQUIRED: Any = object()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arg:
+class Arg(Record):
     """An argument: kind is int, float, number, bool, size, padding, bias, choice or numbers."""
 
     name: str
@@ -32,8 +31,7 @@ class Arg:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Weight:
+class Weight(Record):
     """A parameter or buffer tensor of an op."""
 
     name: str
@@ -49,8 +47,7 @@ class Weight:
         return total
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class Window(Record):
     """How an op looks at its input map: kernel, stride and dilation for height and width; `enlarge` is for upsampling."""
 
     kernel: Pair = (1, 1)
@@ -59,8 +56,7 @@ class Window:
     enlarge: Pair = (1, 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TorchCall:
+class TorchCall(Record):
     """How an op is built in torch, as data: the module and the emitted source are both made from it.
 
     `kind` is "module" (a class of torch.nn, or one of ours in `resdsl.emit.torch_layers`), "function" (a dotted name,
@@ -101,8 +97,7 @@ def _same_shape(args: Args, inputs: Inputs) -> Shape:
     return inputs[0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpSpec:
+class OpSpec(Record):
     """One op of the language.
 
     Attributes:
@@ -129,8 +124,7 @@ class OpSpec:
     is_join: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Op:
+class Op(Record):
     """An op with its arguments, all defaults filled in."""
 
     spec: OpSpec

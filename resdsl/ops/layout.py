@@ -16,6 +16,7 @@ from resdsl.ops.core import (
     require_map,
     shape_text,
 )
+from resdsl.ops.windows import groups_fault
 from resdsl.sizes import Extent, first_difference, resize
 
 # --- joins ---------------------------------------------------------------------------------------------------------
@@ -78,7 +79,8 @@ GATE = OpSpec("gate", "join", (), lambda args, inputs: TorchCall("function", "to
 def _flatten_shape(args: Args, inputs: Inputs) -> Shape:
     total = elements(inputs[0])
     if not isinstance(total, int):
-        raise ShapeFault("R0308", step="flatten", shape=shape_text(inputs[0]))
+        hint = "write `global_avg_pool` instead, or `adaptive_avg_pool(7x7)` before it"
+        raise ShapeFault("R0308", (hint,), step="flatten", shape=shape_text(inputs[0]))
     return (total,)
 
 
@@ -198,7 +200,7 @@ CHANNEL_SHUFFLE = OpSpec(
 def _grouped_shape(args: Args, inputs: Inputs) -> Shape:
     shape = require_map(inputs)
     if shape[0] % args["groups"]:
-        raise ShapeFault("R0307", channels=shape[0], filters=shape[0], groups=args["groups"])
+        raise groups_fault(shape[0], shape[0], args["groups"])
     return shape
 
 

@@ -17,9 +17,10 @@ from resdsl.ops.core import (
     channels_of,
     require_map,
     require_vector,
+    shape_text,
     value_text,
 )
-from resdsl.ops.windows import has_bias
+from resdsl.ops.windows import groups_fault, has_bias
 from resdsl.sizes import Amount
 
 # --- linear --------------------------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ BN = OpSpec(
 def _group_norm_shape(args: Args, inputs: Inputs) -> Shape:
     channels = channels_of(inputs[0])
     if channels % args["groups"]:
-        raise ShapeFault("R0307", channels=channels, filters=channels, groups=args["groups"])
+        raise groups_fault(channels, channels, args["groups"])
     return inputs[0]
 
 
@@ -124,7 +125,8 @@ GROUP_NORM = OpSpec(
 
 def _layer_norm_shape(args: Args, inputs: Inputs) -> Shape:
     if not all(isinstance(extent, int) for extent in inputs[0]):
-        raise ShapeFault("R0308", step="layer_norm", shape=value_text(tuple(map(str, inputs[0]))))
+        hint = "write `group_norm(1)`, which has one weight a channel"
+        raise ShapeFault("R0308", (hint,), step="layer_norm", shape=shape_text(inputs[0]))
     return inputs[0]
 
 

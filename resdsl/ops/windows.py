@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 from resdsl.ops.core import (
@@ -57,12 +58,23 @@ def _slide(args: Args, axis: int, extent: Extent) -> Extent:
 
 def _too_large(args: Args, axis: int, extent: Extent, reach: int) -> ShapeFault:
     kernel = f"{args['kernel'][0]}x{args['kernel'][1]}"
-    return ShapeFault("R0305", kernel=kernel, extent=extent, padding=padding_of(args)[axis], reach=reach + 1)
+    assert isinstance(extent, int)
+    return ShapeFault("R0305", kernel=kernel, available=extent + 2 * padding_of(args)[axis], reach=reach + 1)
+
+
+def groups_fault(channels: int, filters: int, groups: int) -> ShapeFault:
+    """The fault of channels that no `groups` equal groups make up, with the numbers that would do."""
+    common = gcd(channels, filters)
+    fitting = [number for number in range(1, min(common, 4096) + 1) if common % number == 0]
+    near = sorted(sorted(fitting, key=lambda number: abs(number - groups))[:3])
+    return ShapeFault(
+        "R0307", channels=channels, filters=filters, groups=groups, fitting=", ".join(map(str, near))
+    )
 
 
 def _check_groups(channels: int, filters: int, groups: int) -> None:
     if channels % groups or filters % groups:
-        raise ShapeFault("R0307", channels=channels, filters=filters, groups=groups)
+        raise groups_fault(channels, filters, groups)
 
 
 def _conv_shape(args: Args, inputs: Inputs) -> Shape:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from resdsl.diagnostics import Mistake
-from resdsl.ops.core import REQUIRED, Arg
+from resdsl.ops.core import REQUIRED, Arg, value_text
 from resdsl.semantics.evaluate import Evaluator, Names
-from resdsl.semantics.values import POISON, Poison, Value, Word, is_number
+from resdsl.semantics.values import POISON, Poison, Value, Word, describe, is_number
 from resdsl.source import Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
@@ -79,7 +79,7 @@ def match_arguments(
 
 
 def _names(parameters: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in parameters) or "none"
+    return ", ".join(f"`{name}`" for name in parameters) or "no arguments"
 
 
 def bind_op_arguments(
@@ -112,15 +112,15 @@ def wanted_text(spec: Arg) -> str:
         "number": "a number",
         "float": "a number",
         "bool": "true or false",
-        "size": "a size such as 3x3, or one number for both sides",
-        "padding": "a size such as 1x1, or one number for both sides",
+        "size": "a size such as `3x3`, or one number for both sides",
+        "padding": "a size such as `1x1`, or one number for both sides",
         "bias": "true, false, or the initial value",
-        "choice": "one of " + ", ".join(spec.choices),
+        "choice": " or ".join(f"`{choice}`" for choice in spec.choices),
     }
     text = words[spec.kind]
     if spec.least is not None and spec.most is not None:
-        return f"{text} from {spec.least} to {spec.most}"
-    return text if spec.least is None else f"{text}, at least {spec.least}"
+        return f"{text} ({spec.least} to {spec.most})"
+    return text if spec.least is None else f"{text} ({spec.least} or more)"
 
 
 def convert(spec: Arg, value: Value, span: Span, callee: str, evaluator: Evaluator, names: Names) -> Any:
@@ -132,11 +132,12 @@ def convert(spec: Arg, value: Value, span: Span, callee: str, evaluator: Evaluat
         if text in spec.choices:
             return text
         guess = closest(str(text), spec.choices)
-        evaluator.problems.report("R0207", span, name=spec.name, callee=callee, wanted=wanted_text(spec), guess=guess)
+        facts = {"what": f"`{spec.name}` of `{callee}`", "wanted": wanted_text(spec), "found": describe(value)}
+        evaluator.problems.report("R0207", span, **facts, guess=guess)
         return POISON
     converted = _converted(spec.kind, value)
     if converted is None:
-        return evaluator.wrong_kind(span, value, f"{wanted_text(spec)} as `{spec.name}` of `{callee}`", names)
+        return evaluator.wrong_kind(span, value, f"{wanted_text(spec)} for `{spec.name}` of `{callee}`", names)
     parts = converted if isinstance(converted, tuple) else (converted,)
     for part in parts:
         if isinstance(part, bool):
@@ -144,7 +145,8 @@ def convert(spec: Arg, value: Value, span: Span, callee: str, evaluator: Evaluat
         is_low = spec.least is not None and part < spec.least
         is_high = spec.most is not None and part > spec.most
         if is_low or is_high or not math.isfinite(part) or abs(part) > 1 << 31:
-            evaluator.problems.report("R0207", span, name=spec.name, callee=callee, wanted=wanted_text(spec))
+            facts = {"what": f"`{spec.name}` of `{callee}`", "wanted": wanted_text(spec), "found": value_text(value)}
+            evaluator.problems.report("R0207", span, **facts)
             return POISON
     return converted
 

@@ -213,7 +213,8 @@ class Evaluator:
         if not isinstance(base, tuple):
             return self._wrong(expr.base, base, "a list")
         if not 0 <= position < len(base):
-            self.problems.report("R0211", expr.index.span, index=position, count=len(base), last=len(base) - 1)
+            items = f"items 0 to {len(base) - 1}" if base else "no items"
+            self.problems.report("R0211", expr.index.span, index=position, items=items)
             return POISON
         value: Value = base[position]
         return value

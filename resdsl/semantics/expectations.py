@@ -7,6 +7,7 @@ import math
 from resdsl.diagnostics import Mistake
 from resdsl.ops import Shape, shape_text
 from resdsl.semantics.evaluate import Evaluator
+from resdsl.semantics.groups import report_unknown_place
 from resdsl.semantics.model import REGION_INPUT, Network
 from resdsl.semantics.scope import Scope
 from resdsl.semantics.values import Poison, Value, Word, is_number
@@ -91,7 +92,10 @@ def _check_number(evaluator: Evaluator, network: Network, claim: tree.NumberClai
         "name": network.name,
         "found": _number(found),
         "claimed": _number(value),
-        "difference": f"{found - value:+,}" if math.isfinite(found) else "the whole map",
+        "difference": f" ({found - value:+,})" if math.isfinite(found) else "",
+        "exact": f"{found:_}" if isinstance(found, int) else None,
+        "within": _enough(found, value) if math.isfinite(found) else None,
+        "written": claim.value.span.text,
     }
     related = (("network", network.span, facts),)
     evaluator.problems.add(Mistake("R0501", claim.span, facts, related))
@@ -99,6 +103,14 @@ def _check_number(evaluator: Evaluator, network: Network, claim: tree.NumberClai
 
 def _number(value: float) -> str:
     return f"{value:,}" if math.isfinite(value) else "the whole map"
+
+
+def _enough(found: float, value: float) -> str | None:
+    """The tolerance with which a rounded claim would hold; None where it is far from the truth."""
+    for percent in (1, 2, 5):
+        if abs(found - value) <= abs(value) * percent / 100:
+            return f"{percent}%"
+    return None
 
 
 def _check_shape(evaluator: Evaluator, network: Network, claim: tree.ShapeClaim, scope: Scope) -> None:
@@ -109,8 +121,7 @@ def _check_shape(evaluator: Evaluator, network: Network, claim: tree.ShapeClaim,
             place = next((part.output for part in network.parts if part.name == claim.place.name), None)
         if place is None:
             known = (*network.places, *(part.name for part in network.parts))
-            guess = closest(claim.place.name, known)
-            evaluator.problems.report("R0214", claim.place.span, name=claim.place.name, guess=guess)
+            report_unknown_place(evaluator.problems, claim.place.name, claim.place.span, dict.fromkeys(known))
             return
         index = place
     found = network.input_shape if index == REGION_INPUT else network.nodes[index].shape

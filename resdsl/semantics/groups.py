@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from resdsl.diagnostics import Mistake
-from resdsl.ops import GATE, JOINS, Op, ShapeFault, shape_text
+from resdsl.diagnostics import Mistake, Problems
+from resdsl.ops import GATE, JOINS, Op, Shape, ShapeFault, shape_text
 from resdsl.ops.core import Arg
 from resdsl.semantics import shortcuts
 from resdsl.semantics.binding import bind_op_arguments, given_arguments, match_arguments
@@ -105,7 +106,7 @@ def _run_gated(resolver: StepResolver, group: tree.Group, scope: Scope) -> None:
         return
     if choice[0] is NONE:
         resolver.problems.add(Mistake("R0316", group.keyword, {}, (("rule", choice[1], {}),)))
-        scope.flow = scope.region.poison()
+        scope.region.is_poisoned = True
         return
     request = shortcuts.Request(group.keyword, start, start, transform.flow, *choice)
     carried = shortcuts.carried_flow(resolver, request, scope)
@@ -122,8 +123,8 @@ def _run_branches(resolver: StepResolver, group: tree.Group, scope: Scope) -> No
     for number, branch in enumerate(group.branches, start=1):
         name = branch.name.name if branch.name else None
         prefix = f"{scope.prefix}{name}" if name else scope.region.numbered(scope.prefix, "branch")
-        if name and scope.region.is_taken(prefix):
-            resolver.problems.report("R0213", branch.span, name=name)
+        if branch.name and scope.region.is_taken(prefix):
+            resolver.report_taken(prefix, branch.name.span, scope)
         role = "gate" if group.kind == "multiply" and number > 1 and scope.role == "trunk" else scope.role
         inner = scope.inner(prefix=f"{prefix}.", role=role, flow=start)
         resolver.run_body(branch.body, inner)
@@ -162,12 +163,29 @@ def report_unequal_sides(
         differ = differing_sizes(first.shape, flow.shape, scope, is_concat=code == "R0303")
         if differ is None:
             continue
-        facts = {"first": shape_text(first.shape), "other": shape_text(flow.shape), **differ}
+        unequal = _unequal(first.shape, flow.shape, code == "R0303")
+        facts = {"first": shape_text(first.shape), "other": shape_text(flow.shape), "unequal": unequal, **differ}
         related = (("first", first_span, facts), ("other", side_span, facts))
         resolver.problems.add(Mistake("R0309" if differ else code, span, facts, related))
-        scope.flow = scope.region.poison()
+        _go_on(first, code == "R0303", scope)
         return True
     return False
+
+
+def _unequal(first: Shape, other: Shape, is_concat: bool) -> str | None:
+    """What to make equal where two shapes differ."""
+    if len(first) != len(other):
+        return None
+    words = [] if is_concat or first[0] == other[0] else [f"filters ({first[0]} or {other[0]})"]
+    if first[1:] != other[1:]:
+        words.append("stride and padding")
+    return ", ".join(words)
+
+
+def _go_on(first: Flow, is_concat: bool, scope: Scope) -> None:
+    """Behind a join whose sides differ take the first side's shape for the result; a concatenation has another."""
+    scope.flow = scope.region.poison() if is_concat else first
+    scope.region.is_poisoned = True
 
 
 def differing_sizes(
@@ -176,11 +194,12 @@ def differing_sizes(
     """None where two shapes are equal at all sizes; {} where they never are; else the smallest size that parts them."""
     if len(left) != len(right):
         return {}
-    pairs = list(zip(left, right, strict=True))[1 if is_concat else 0 :]
-    if all(a == b for a, b in pairs):
+    axes = ("channels", "height", "width")[: len(left)]
+    triples = list(zip(left, right, axes, strict=True))[1 if is_concat else 0 :]
+    if all(a == b for a, b, _ in triples):
         return None
     found: dict[str, object] | None = None
-    for a, b in pairs:
+    for a, b, axis in triples:
         symbols = [extent.symbol for extent in (a, b) if isinstance(extent, Size)]
         least = max((scope.region.least.get(symbol, 1) for symbol in symbols), default=1)
         size = first_difference(a, b, least)
@@ -189,8 +208,8 @@ def differing_sizes(
         always = not symbols or len(set(symbols)) > 1 or _always_differ(a, b, least)
         if always:
             return {}
-        left_size, right_size = (extent if isinstance(extent, int) else extent.at(size) for extent in (a, b))
-        found = {"symbol": symbols[0], "size": size, "left": left_size, "right": right_size}
+        if found is None:
+            found = {"symbol": symbols[0], "size": size, "axis": axis, "left": at(a, size), "right": at(b, size)}
     return found
 
 
@@ -215,10 +234,21 @@ def join_place(resolver: StepResolver, step: tree.Apply, scope: Scope) -> None:
         value_span = matched["shortcut"].value_span if matched else step.span
         choice = shortcuts.check_choice(resolver, value, value_span, scope)
         if choice is not None:
-            request = shortcuts.Request(step.span, flow, flow, scope.flow, choice, value_span)
+            request = shortcuts.Request(step.span, flow, flow, scope.flow, choice, value_span, span)
             shortcuts.add_shortcut(resolver, request, scope)
     else:
-        join_flows(resolver, kind, ((scope.flow, step.span), (flow, span)), step.span, scope)
+        join_flows(resolver, kind, ((scope.flow, _before(scope, step)), (flow, span)), step.span, scope)
+
+
+def _before(scope: Scope, step: tree.Apply) -> Span:
+    """The step in front of a join."""
+    return scope.region.nodes[scope.flow.index].span if scope.flow.index >= 0 else step.span
+
+
+def report_unknown_place(problems: Problems, name: str, span: Span, known: Iterable[str]) -> None:
+    """Report a name that no earlier place has, with those that can be named here."""
+    places = ", ".join(f"`{place}`" for place in known)
+    problems.report("R0214", span, name=name, guess=closest(name, known), places=places or None)
 
 
 def _place_argument(
@@ -234,8 +264,7 @@ def _place_argument(
         return (scope.region.input(), name.span), arguments[1:]
     place = scope.region.places.get(name.name)
     if place is None:
-        guess = closest(name.name, (*scope.region.places, "input"))
-        resolver.problems.report("R0214", name.span, name=name.name, guess=guess)
+        report_unknown_place(resolver.problems, name.name, name.span, (*scope.region.places, "input"))
     return place, arguments[1:]
 
 
@@ -248,7 +277,7 @@ def run_auxiliary(resolver: StepResolver, step: tree.Auxiliary, scope: Scope) ->
     given = given_arguments(step.arguments, resolver.evaluator, scope)
     bound = bind_op_arguments("auxiliary", [_WEIGHT], given, resolver.evaluator, scope, step.span)
     if scope.region.is_taken(step.name.name):
-        resolver.problems.report("R0213", step.name.span, name=step.name.name)
+        resolver.report_taken(step.name.name, step.name.span, scope)
         return
     inner = scope.inner(prefix=f"{step.name.name}.", role="auxiliary")
     resolver.run_body(step.body, inner)

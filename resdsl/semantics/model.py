@@ -8,17 +8,16 @@ the time of its few different blocks. Full names are the local names joined by d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from resdsl.ops import Op, Shape
+from resdsl.records import Record
 from resdsl.sizes import Amount
 from resdsl.source import SourceFile, Span
 
 REGION_INPUT = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Link:
+class Link(Record):
     """What a join made by a shortcut is: the option's name, where the shortcut leaves, whether it changes the shape."""
 
     option: str
@@ -27,8 +26,7 @@ class Link:
     is_gated: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class Node(Record):
     """One op or one block call of a region; `role` is trunk, shortcut, gate or auxiliary."""
 
     name: str
@@ -40,8 +38,7 @@ class Node:
     link: Link | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Totals:
+class Totals(Record):
     """Sums over a region: macs are multiply-adds of convolutions and linear layers, activations their outputs."""
 
     parameters: int = 0
@@ -60,8 +57,7 @@ class Totals:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Geometry:
+class Geometry(Record):
     """A value's way from its region's input: receptive field minus one, stride (height, width), weighted layers."""
 
     reach: tuple[float, float] = (0, 0)
@@ -69,8 +65,7 @@ class Geometry:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Template:
+class Template(Record):
     """A block for given arguments and input shape; `arguments` is the call as text, for dumps."""
 
     block: str
@@ -85,8 +80,7 @@ class Template:
     level: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Part(Record):
     """A stem, stage or head: its nodes are network.nodes[start:end], its result is node `output`."""
 
     kind: str
@@ -99,8 +93,7 @@ class Part:
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Auxiliary:
+class Auxiliary(Record):
     """An auxiliary head: an output of its own with the weight of its loss."""
 
     name: str
@@ -109,8 +102,7 @@ class Auxiliary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Network:
+class Network(Record):
     """A checked network.
 
     Attributes:

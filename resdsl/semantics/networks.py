@@ -15,7 +15,7 @@ from resdsl.semantics.parts import PartResolver
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.scope import Definitions, Scope
 from resdsl.semantics.steps import StepResolver
-from resdsl.semantics.values import POISON, Poison, Value, Word, plain
+from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, plain
 from resdsl.sizes import Extent, Size
 from resdsl.source import Span
 from resdsl.suggest import closest
@@ -61,7 +61,8 @@ class NetworkResolver:
     def resolve(self, network: tree.Network, given: tuple[Given, ...] = ()) -> Network | None:
         """A checked network for arguments given by name; None after reports."""
         before = len(self.problems)
-        self.steps.op_defaults = {}
+        self.problems.variant = None if network.base is None else network.base.span
+        self.steps.begin_network()
         assembly = self._assemble(network, given, network.name.span, 0)
         if assembly is None:
             return None
@@ -73,7 +74,7 @@ class NetworkResolver:
         for rules, scope in assembly.rules:
             parts.add_rules(rules, scope)
         flow = self._run(assembly.statements, assembly, parts, flow)
-        self._check_replaced(assembly)
+        self._check_replaced(network, assembly)
         if flow.shape is None or region.is_poisoned or len(self.problems) > before:
             return None
         if not region.nodes:
@@ -135,7 +136,7 @@ class NetworkResolver:
                 case tree.Rules() | tree.Expect():
                     pass
                 case _:
-                    self.problems.report("R0412", statement.span, base=call.callee.name)
+                    self.problems.report("R0412", statement.span, base=base.name.name, known=_part_names(assembly))
         self._take_rules_and_claims(body, assembly, inner, is_changed)
         return assembly
 
@@ -152,13 +153,19 @@ class NetworkResolver:
                     assembly.input = (statement, scope)
                 case tree.Input() if assembly.input[0] is not statement:
                     self.problems.add(
-                        Mistake("R0408", statement.span, {}, (("first", assembly.input[0].span, {}),))
+                        Mistake("R0408", statement.span, {"what": "the input"}, (("first", assembly.input[0].span, {}),))
                     )
 
-    def _check_replaced(self, assembly: Assembly) -> None:
+    def _check_replaced(self, network: tree.Network, assembly: Assembly) -> None:
         for name, (part, _) in assembly.replaced.items():
-            if name not in assembly.used:
-                self.problems.report("R0410", part.heading, name=name)
+            if name not in assembly.used and network.base is not None:
+                facts = {
+                    "name": name,
+                    "base": network.base.callee.name,
+                    "known": _part_names(assembly),
+                    "guess": closest(name, assembly.used),
+                }
+                self.problems.add(Mistake("R0410", part.name.span, facts, (("base", network.base.span, facts),)))
 
     # --- input ---
 
@@ -187,11 +194,12 @@ class NetworkResolver:
 
     def _extent(self, dim: tree.Expr, position: int, scope: Scope) -> Value:
         value = self.steps.evaluator.evaluate(dim, scope)
-        if isinstance(value, Word) and value.name.isupper() and (position > 0 or len(value.name) == 1):
+        if isinstance(dim, tree.Name) and dim.name.isupper() and isinstance(value, (Word, Ref)):
+            # A free size is a name in capitals; the options A, B and C are no sizes, so they are free here too.
             if position == 0:
-                self.problems.report("R0414", dim.span, name=value.name)
+                self.problems.report("R0414", dim.span, name=dim.name)
                 return POISON
-            return Size(value.name)
+            return Size(dim.name)
         if isinstance(value, tuple) and isinstance(dim, tree.Literal):
             wrong = next((part for part in value if not 1 <= part <= MAX_EXTENT), None)
             if wrong is None:
@@ -202,8 +210,8 @@ class NetworkResolver:
             return self.steps.evaluator.wrong_kind(
                 dim.span, value, "a whole number, or a free size in capitals such as H", scope
             )
-        wanted = f"a whole number from 1 to {MAX_EXTENT:,}"
-        self.problems.report("R0207", dim.span, name="input", callee="network", wanted=wanted)
+        wanted = f"a whole number (1 to {MAX_EXTENT:,})"
+        self.problems.report("R0207", dim.span, what="a size of the input", wanted=wanted, found=dim.span.text)
         return POISON
 
     # --- statements ---
@@ -237,6 +245,12 @@ class NetworkResolver:
                 case tree.Input() | tree.Rules() | tree.Expect():
                     pass
         return scope.flow
+
+
+def _part_names(assembly: Assembly) -> str:
+    """The parts of a base in a sentence."""
+    names = [f"`{item.name.name}`" for item in assembly.statements if isinstance(item, tree.Part)]
+    return ", ".join(names) or "no parts"
 
 
 def _finished(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from resdsl.diagnostics import Mistake
-from resdsl.ops import shape_text
-from resdsl.semantics.binding import Given, given_arguments
+from resdsl.ops import STEPS, shape_text
+from resdsl.semantics.binding import Given, given_arguments, match_arguments
 from resdsl.semantics.model import Part
 from resdsl.semantics.region import Flow
 from resdsl.semantics.scope import Context, Scope
@@ -15,6 +15,7 @@ from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.values import Poison, Value
 from resdsl.sizes import Extent, first_difference, resize
 from resdsl.source import Span
+from resdsl.suggest import closest
 from resdsl.syntax import tree
 
 MAX_FILTERS = 1 << 24
@@ -30,10 +31,11 @@ class RulesInForce:
 
 @dataclass(slots=True)
 class FiltersState:
-    """The filters of the stage before, and where they were set."""
+    """The filters of a stage, the place that set them, and the stage."""
 
     filters: int
     place: Span
+    stage: Span
 
 
 class PartResolver:
@@ -64,18 +66,24 @@ class PartResolver:
                     key = rule.step.name
                     self._add_default(rule, scope)
             if key in seen:
-                self.problems.add(Mistake("R0408", rule.span, {}, (("first", seen[key], {}),)))
+                facts = {"what": "the rule"}
+                self.problems.add(Mistake("R0408", rule.span, facts, (("first", seen[key], {}),)))
             seen[key] = rule.span
 
     def _add_default(self, rule: tree.DefaultRule, scope: Scope) -> None:
         ref = scope.definitions.find(rule.step.name)
         if ref is None or isinstance(ref.target, (tree.Block, tree.Shortcut)):
-            self.problems.report("R0219", rule.step.span, name=rule.step.name)
+            guess = None if ref else closest(rule.step.name, STEPS)
+            self.problems.report("R0219", rule.step.span, name=rule.step.name, guess=guess)
             return
         given = given_arguments(rule.arguments, self.steps.evaluator, scope)
         positional = next((argument for argument in given if argument.name is None), None)
         if positional is not None:
-            self.problems.report("R0219", positional.span, name=rule.step.name)
+            example = next((arg.name for arg in ref.target.args), "argument")
+            self.problems.report("R0223", positional.span, name=rule.step.name, example=example)
+            return
+        names = [arg.name for arg in ref.target.args]
+        if match_arguments(rule.step.name, names, given, self.steps.evaluator, rule.span) is None:
             return
         self.steps.op_defaults[rule.step.name] = given
 
@@ -185,7 +193,7 @@ class PartResolver:
     def _stage_filters(
         self, part: tree.Part, halve: bool, stated: tree.Attribute | None, scope: Scope
     ) -> FiltersState | None:
-        ruled = self._ruled_filters(halve, scope)
+        ruled = self._ruled_filters(part, halve, scope)
         if not isinstance(stated, tree.FiltersAttribute):
             return ruled
         before = self._filters.filters if self._filters else None
@@ -196,12 +204,11 @@ class PartResolver:
         if isinstance(value, Poison):
             return None
         if not 1 <= value <= MAX_FILTERS:
-            wanted = f"a whole number from 1 to {MAX_FILTERS:,}"
-            self.problems.report("R0207", stated.value.span, name="filters", callee="stage", wanted=wanted)
+            self._report_filters_range("the stage's filters", value, stated.value.span)
             return None
         if ruled is not None and ruled.filters != value and not stated.override:
             self._report_contradiction(part, stated, value, ruled, halve)
-        return FiltersState(value, stated.span)
+        return FiltersState(value, stated.span, part.heading)
 
     def _report_contradiction(
         self, part: tree.Part, stated: tree.FiltersAttribute, value: int, ruled: FiltersState, halve: bool
@@ -211,25 +218,27 @@ class PartResolver:
             "stage": part.name.name,
             "stated": value,
             "ruled": ruled.filters,
-            "before": before.filters if before else "?",
-            "change": "halve map" if halve else "same map",
+            "before": before.filters if before else None,
+            "reason": _growth_text(ruled, before),
         }
         related = [("rule", ruled.place, facts)]
         if before is not None:
-            related.append(("before", before.place, facts))
+            related.append(("before", before.stage, facts))
         self.problems.add(Mistake("R0401", stated.span, facts, tuple(related)))
 
-    def _ruled_filters(self, halve: bool, scope: Scope) -> FiltersState | None:
+    def _ruled_filters(self, part: tree.Part, halve: bool, scope: Scope) -> FiltersState | None:
         """The filters that the network's rule gives the stage; None without a rule for this change of the map."""
         found = self.rules.growth.get(halve)
-        if found is None or scope.flow.shape is None:
+        if found is None:
             return None
         rule, rule_scope = found
         if self._filters is None:
+            if scope.flow.shape is None:
+                return None
             channels = scope.flow.shape[0]
             place = scope.region.nodes[scope.flow.index].span if scope.flow.index >= 0 else rule.span
             assert isinstance(channels, int)
-            self._filters = FiltersState(channels, place)
+            self._filters = FiltersState(channels, place, place)
         before = self._filters.filters
         if isinstance(rule.growth, str):
             grown: int | Poison = before if rule.growth == "same" else 2 * before
@@ -240,10 +249,13 @@ class PartResolver:
         if isinstance(grown, Poison):
             return None
         if not 1 <= grown <= MAX_FILTERS:
-            wanted = f"a whole number from 1 to {MAX_FILTERS:,}"
-            self.problems.report("R0207", rule.growth_span, name="filters", callee="rule", wanted=wanted)
+            self._report_filters_range("the filters that the rule gives", grown, rule.growth_span)
             return None
-        return FiltersState(grown, rule.span)
+        return FiltersState(grown, rule.span, part.heading)
+
+    def _report_filters_range(self, what: str, value: int, span: Span) -> None:
+        wanted = f"a whole number (1 to {MAX_FILTERS:,})"
+        self.problems.report("R0207", span, what=what, wanted=wanted, found=f"{value:,}")
 
     # --- the map ---
 
@@ -261,13 +273,23 @@ class PartResolver:
                 return
         facts = {
             "stage": part.name.name,
-            "wanted": "halve map" if halve else "same map",
+            "wanted": "halve the map" if halve else "keep the map",
             "before": shape_text(before.shape),
             "after": shape_text(after.shape),
         }
         rule = self.rules.growth.get(halve)
         related = () if rule is None or isinstance(change, tree.MapAttribute) else (("rule", rule[0].span, facts),)
         self.problems.add(Mistake("R0402", part.heading, facts, related, _map_hints(halve, before, after)))
+
+
+def _growth_text(ruled: FiltersState, before: FiltersState | None) -> str:
+    """Where the filters of a rule come from: ` (2 x 16)`."""
+    if before is None:
+        return ""
+    times, rest = divmod(ruled.filters, before.filters)
+    if times == 1 and not rest:
+        return ", as before"
+    return "" if rest else f" ({times} x {before.filters})"
 
 
 def _differ(a: Extent, b: Extent) -> bool:

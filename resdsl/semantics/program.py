@@ -76,7 +76,7 @@ class Loader:
         for name in sorted(os.listdir(LIBRARY)):
             if name.endswith(".res"):
                 path = os.path.join(LIBRARY, name)
-                file = self._parse(SourceFile(f"library/{name}", read_text(path), path))
+                file = self._parse(SourceFile(f"library/{name}", read_text(path), path, is_ours=True))
                 if file is not None:
                     files.append(file)
         for file in files:
@@ -103,7 +103,9 @@ class Loader:
         for definition in file.definitions:
             if isinstance(definition, tree.Use):
                 used = self._used(definition, file, chain)
-                if used is not None:
+                if used is None:
+                    self.problems.lacks_names = True
+                else:
                     self._take(used, definition, blocks, networks, recipes)
         for definition in file.definitions:
             match definition:
@@ -172,17 +174,20 @@ class Loader:
         try:
             text = read_text(path)
         except MistakeFound as found:
-            self.problems.add(Mistake(found.mistake.code, use.path.span, found.mistake.facts))
+            place = found.mistake.span
+            related = (("bytes", place, {}),) if place.source.text else ()
+            self.problems.add(Mistake(found.mistake.code, use.path.span, found.mistake.facts, related))
             return None
         name = os.path.relpath(path)
-        return self._parse(SourceFile(name if not name.startswith("..") else path, text, path))
+        is_ours = _is_within(path, os.path.realpath(SPECS)) and not any(_is_within(path, root) for root in self._roots)
+        return self._parse(SourceFile(path if name.startswith("..") else name, text, path, is_ours=is_ours))
 
     def _find(self, use: tree.Use, file: tree.File) -> str | None:
         """The file that a `use` means: beside the using file, in a root, or among the specs that come with resdsl."""
         written = str(use.path.value)
         span = use.path.span
         if os.path.isabs(written) or "\\" in written or "\0" in written or not written.endswith(".res"):
-            self.problems.report("R0602", span, path=written)
+            self.problems.report("R0606", span, path=written)
             return None
         base = os.path.dirname(os.path.realpath(file.source.path)) if file.source.path else None
         is_outside = False
@@ -229,7 +234,7 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise MistakeFound(Mistake("R0001", nowhere, {"reason": error.strerror or str(error)})) from None
     if len(data) > MAX_BYTES:
-        raise MistakeFound(Mistake("R0002", nowhere, {"limit": f"{MAX_BYTES:,}"}))
+        raise MistakeFound(Mistake("R0002", nowhere, {"limit": f"{MAX_BYTES:,} bytes"}))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

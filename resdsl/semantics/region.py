@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
-from resdsl.ops import Op, Shape, ShapeFault
+from resdsl.ops import Op, Shape
 from resdsl.ops.core import elements
 from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals
 from resdsl.sizes import Size
@@ -78,7 +77,7 @@ class Region:
             self._drop_bias_before(inputs[0])
         self._note_least(shape)
         ways = [self._geometry[flow.index + 1] for flow in inputs]
-        way = _joined(ways, link) if op.spec.is_join else _through(op, ways[0])
+        way = _joined(op, ways) if op.spec.is_join else _through(op, ways[0])
         self._geometry.append(way)
         self.nodes.append(Node(name, op, tuple(flow.index for flow in inputs), shape, span, role, link))
         return Flow(len(self.nodes) - 1, shape)
@@ -154,14 +153,14 @@ class Region:
         node = self.nodes[flow.index]
         if isinstance(node.content, Op) and node.content.args.get("bias", 0) is None:
             op = Op(node.content.spec, {**node.content.args, "bias": False})
-            self.nodes[flow.index] = replace(node, content=op)
+            self.nodes[flow.index] = node.replaced(content=op)
 
 
 def _through(op: Op, before: Geometry) -> Geometry:
     depth = before.depth + op.spec.has_weights_layer
     if op.spec.window is None:
-        has_map = op.spec.family in ("pool", "reshape", "foreign")
-        return Geometry((float("inf"),) * 2 if has_map else before.reach, before.stride, depth)
+        # Behind a global pool the receptive field is that of the last map, as papers state it.
+        return Geometry(before.reach, before.stride, depth)
     window = op.spec.window(op.args)
     reach = [0.0, 0.0]
     stride = [1.0, 1.0]
@@ -172,11 +171,15 @@ def _through(op: Op, before: Geometry) -> Geometry:
     return Geometry((reach[0], reach[1]), (stride[0], stride[1]), depth)
 
 
-def _joined(ways: list[Geometry], link: Link | None) -> Geometry:
-    """Where ways join, the field is the largest; depth follows the weights, not the shortcut that jumps over them."""
+def _joined(op: Op, ways: list[Geometry]) -> Geometry:
+    """Where ways join, the field is the largest; the depth is that of the trunk, not of shortcuts and gates."""
     reach = (max(way.reach[0] for way in ways), max(way.reach[1] for way in ways))
-    depth = ways[0].depth if link is not None else max(way.depth for way in ways)
+    match op.name:
+        case "gate":
+            depth = ways[1].depth
+        case "multiply":
+            depth = ways[0].depth
+        case _:
+            depth = max(way.depth for way in ways)
     return Geometry(reach, ways[0].stride, depth)
 
-
-__all__ = ["Flow", "Region", "ShapeFault"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from resdsl.diagnostics import Mistake, Problems
+from resdsl.diagnostics import Problems
 from resdsl.ops import STEPS
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.values import POISON, Ref, Value, key_of
@@ -81,7 +81,9 @@ class Scope:
         match name:
             case "filters":
                 if self.context.filters is None:
-                    self.problems.add(Mistake("R0215", span, {"name": name}))
+                    # Behind an earlier mistake nobody knows which filters there would have been.
+                    if not self.region.is_poisoned:
+                        self.problems.report("R0215", span, name=name)
                     return POISON
                 return self.context.filters
             case "stride":
@@ -98,7 +100,7 @@ class Scope:
         if name == "channels":
             return shape[0]
         if len(shape) != 3:
-            self.problems.report("R0216", span, name=name)
+            self.problems.report("R0216", span, name=name, shape=f"a vector of {shape[0]}")
             return POISON
         return shape[1 if name == "height" else 2]
 

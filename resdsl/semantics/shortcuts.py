@@ -28,7 +28,10 @@ Choice = Ref | NoShortcut
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A shortcut to be laid: around what, from where (two places where a preactivation is shared), and which one."""
+    """A shortcut to be laid: around what, from where (two places where a preactivation is shared), and which one.
+
+    `choice_span` is `span` where nobody chose; `start_span` is the named place from which a long shortcut comes.
+    """
 
     span: Span
     start: Flow
@@ -36,6 +39,7 @@ class Request:
     branch: Flow
     choice: Choice
     choice_span: Span
+    start_span: Span | None = None
 
 
 def check_choice(resolver: StepResolver, value: Value, span: Span, scope: Scope) -> Choice | None:
@@ -59,7 +63,8 @@ def add_shortcut(resolver: StepResolver, request: Request, scope: Scope) -> None
         return
     carried = carried_flow(resolver, request, scope)
     if carried is None or carried[0].shape is None:
-        scope.flow = scope.region.poison()
+        # Whatever is wrong with the shortcut, the sum would have the branch's shape: what follows can be checked.
+        scope.region.is_poisoned = True
         return
     side, is_shape_changed = carried
     link = Link(request.choice.name, request.start.index, is_shape_changed)
@@ -133,9 +138,10 @@ def run_inline(
     if inner is None:
         scope.flow = scope.region.poison()
         return
-    resolver.call_sites.append(span)
+    calls = resolver.problems.calls
+    calls.append(span)
     scope.flow = resolver.run_body(block.body, inner)
-    resolver.call_sites.pop()
+    calls.pop()
 
 
 def _run_definition(
@@ -184,9 +190,13 @@ def _case_statements(
     for case in cases:
         if case.when_shape_changes == is_changed:
             return (case.chain,)
-    words = "shape changes" if is_changed else "same shape"
-    related = (("shortcut", shortcut.name.span, {"name": shortcut.name.name}),)
-    resolver.problems.add(Mistake("R0315", request.span, {"name": shortcut.name.name, "words": words}, related))
+    facts = {
+        "name": shortcut.name.name,
+        "words": "the branch changes the shape" if is_changed else "the branch keeps the shape",
+        "case": "shape changes -> projection" if is_changed else "same shape -> identity",
+    }
+    related = (("shortcut", shortcut.name.span, facts),)
+    resolver.problems.add(Mistake("R0315", request.span, facts, related))
     return None
 
 
@@ -208,20 +218,33 @@ def lone_block(
 def _report_misfit(
     resolver: StepResolver, request: Request, side: Flow, differ: dict[str, object], scope: Scope
 ) -> None:
+    """Report a sum whose sides differ; a choice that does not fit in many places is one mistake."""
     assert request.branch.shape is not None and side.shape is not None
-    site = resolver.call_sites[0] if resolver.call_sites else request.span
+    if request.choice_span in resolver.misfits:
+        return
+    resolver.misfits.add(request.choice_span)
+    calls = resolver.problems.calls
+    site = calls[0] if calls else request.span
+    number = resolver.rounds.get(site)
+    option, verb = str(request.choice), "keeps" if side.index == request.start.index else "gives"
+    is_chosen = request.choice_span != request.span
     facts = {
         "branch": shape_text(request.branch.shape),
         "side": shape_text(side.shape),
-        "option": str(request.choice),
-        "verb": "keeps" if side.index == request.start.index else "gives",
-        "where": f" in `{resolver.block_names[-1]}`" if resolver.block_names else "",
+        "option": option,
+        "verb": verb,
+        "where": f" in block {number}" if number else "",
+        "kept": "" if is_chosen else f", {option} {verb} {shape_text(side.shape)}",
         **differ,
     }
-    related = [("shortcut", request.choice_span, facts)] if request.choice_span != site else []
+    related = [("shortcut", request.choice_span, facts)] if is_chosen and request.choice_span != site else []
+    if request.start_span is not None:
+        related.append(("start", request.start_span, facts))
+    last = scope.region.nodes[request.branch.index].span if request.branch.index >= 0 else request.span
+    if not last.source.is_ours and last not in (site, request.span):
+        related.append(("branch", last, facts))
     hints = () if differ else _repairs(resolver, request, scope)
     resolver.problems.add(Mistake("R0309" if differ else "R0301", site, facts, tuple(related), hints))
-    scope.flow = scope.region.poison()
 
 
 def _repairs(resolver: StepResolver, request: Request, scope: Scope) -> tuple[str, ...]:
@@ -231,10 +254,22 @@ def _repairs(resolver: StepResolver, request: Request, scope: Scope) -> tuple[st
     for option, purpose in words.items():
         cost = _cost(resolver, request, option, scope)
         if cost is not None:
-            found.append(f"`{option}` to {purpose} (+{cost:,}{' parameters' if not found else ''})")
-    if not found:
-        return ()
-    return (f"write `shortcut -> {found[0].replace('`', '', 1)}" + "".join(f", or {text}" for text in found[1:]),)
+            written = option if found else _as_written(request, option)
+            found.append(f"`{written}` to {purpose} (+{cost:,}{'' if found else ' parameters'})")
+    return (f"write {', or '.join(found)}",) if found else ()
+
+
+def _as_written(request: Request, option: str) -> str:
+    """A choice of shortcut in the form in which it stands in the text: `shortcut -> B` in a rule, `shortcut = B`."""
+    span = request.choice_span
+    if span == request.span:
+        return f"shortcut {'->' if request.start_span is None else '='} {option}"
+    written = span.text.partition("(")[0].strip()
+    if written != str(request.choice) and written.isidentifier():
+        return f"{written} = {option}"
+    line = span.source.line_text(span.line)[: span.column - 1].rstrip()
+    sign = next((sign for sign in ("->", "=") if line.endswith(sign)), "")
+    return " ".join(filter(None, ("shortcut", sign, option)))
 
 
 def _cost(resolver: StepResolver, request: Request, option: str, scope: Scope) -> int | None:

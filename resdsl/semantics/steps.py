@@ -35,18 +35,24 @@ class StepResolver:
         self.definitions_of = definitions_of
         self.foreign = foreign
         self.op_defaults: dict[str, tuple[Given, ...]] = {}
-        self.call_sites: list[Span] = []
-        self.block_names: list[str] = []
+        self.rounds: dict[Span, int] = {}
+        self.misfits: set[Span] = set()
         self._templates: dict[object, Template | None] = {}
+        self._broken: set[int] = set()
         self._evaluated = 0
         self._depth = 0
+
+    def begin_network(self) -> None:
+        """Forget what belongs to the network before: defaults that rules set, shortcuts reported not to fit."""
+        self.op_defaults = {}
+        self.misfits = set()
 
     # --- statements ---
 
     def run_body(self, body: tree.Body, scope: Scope) -> Flow:
         """Run the statements of a body one after the other; returns what the last one gives."""
         if self._depth >= MAX_DEPTH:
-            self.problems.report("R0218", self.call_sites[0] if self.call_sites else body.span, depth=MAX_DEPTH)
+            self.problems.report("R0218", self._outermost(body.span), depth=MAX_DEPTH)
             scope.flow = scope.region.poison()
             return scope.flow
         self._depth += 1
@@ -69,13 +75,8 @@ class StepResolver:
                     self.run_body(statement.then, scope)
                 elif statement.otherwise is not None:
                     self.run_body(statement.otherwise, scope)
-            case tree.Case():
-                self.problems.report("R0407", statement.span, what="a case of a shortcut", where="in a shortcut")
-            case tree.Part():
-                self.problems.report("R0407", statement.heading, what=f"a {statement.kind}", where="in a network")
-            case tree.Input() | tree.Rules() | tree.Expect():
-                word = type(statement).__name__.lower()
-                self.problems.report("R0407", statement.span, what=f"`{word}`", where="in a network")
+            case tree.Case() | tree.Part() | tree.Input() | tree.Rules() | tree.Expect():
+                self.problems.add(misplaced(statement))
 
     def run_step(self, step: tree.Step, scope: Scope) -> None:
         """Run one step of a chain."""
@@ -93,14 +94,22 @@ class StepResolver:
             case tree.Auxiliary():
                 groups.run_auxiliary(self, step, scope)
 
+    def _outermost(self, span: Span) -> Span:
+        """The call in the network that led here, or the place itself where there is none."""
+        return self.problems.calls[0] if self.problems.calls else span
+
     def _too_large(self, span: Span, scope: Scope) -> None:
-        self.problems.report("R0004", self.call_sites[0] if self.call_sites else span, limit=f"{MAX_OPS:,}")
+        self.problems.report("R0004", self._outermost(span), limit=f"{MAX_OPS:,}")
         scope.flow = scope.region.poison()
 
     # --- ops and blocks by name ---
 
     def _apply(self, step: tree.Apply, scope: Scope) -> None:
-        name = step.call.callee.name
+        name, label = step.call.callee.name, step.label
+        if label is not None and label.name in scope.region.places:
+            related = (("first", scope.region.places[label.name][1], {}),)
+            self.problems.add(Mistake("R0213", label.span, {"name": label.name}, related))
+            label = None
         if name in groups.PLACE_JOINS:
             groups.join_place(self, step, scope)
         else:
@@ -109,9 +118,9 @@ class StepResolver:
                 scope.flow = scope.region.poison()
             else:
                 given = given_arguments(step.call.arguments, self.evaluator, scope)
-                self.apply_target(target, given, step.call.span, scope, label=step.label)
-        if step.label is not None:
-            self.note_place(step.label, scope)
+                self.apply_target(target, given, step.call.span, scope, label=label)
+        if label is not None:
+            scope.region.places[label.name] = (scope.flow, label.span)
 
     def _target(self, call: tree.Call, scope: Scope) -> Ref | Poison:
         callee = call.callee
@@ -203,16 +212,15 @@ class StepResolver:
     def append(self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, scope: Scope, **link: Any) -> None:
         """Append an op to the scope's region, or report why its inputs do not suit it."""
         if scope.region.is_taken(name):
-            self.problems.report("R0213", span, name=name)
-            scope.flow = scope.region.poison()
+            self.report_taken(name, span, scope)
+            scope.region.is_poisoned = True
             return
         try:
             scope.flow = scope.region.add_op(name, op, inputs, span, scope.role, **link)
         except ShapeFault as fault:
             shape = inputs[0].shape
             facts = {"step": op.name, "input": shape_text(shape or ()), **fault.facts}
-            related = tuple(("call", site, facts) for site in self.call_sites[:1] if site != span)
-            self.problems.add(Mistake(fault.code, span, facts, related, fault.hints))
+            self.problems.add(Mistake(fault.code, span, facts, hints=fault.hints))
             scope.flow = scope.region.poison()
 
     # --- blocks ---
@@ -238,7 +246,10 @@ class StepResolver:
         else:
             node_name = scope.region.numbered(scope.prefix, name)
         if scope.region.is_taken(node_name):
-            self.problems.report("R0213", span, name=node_name)
+            self.report_taken(node_name, span if label is None else label.span, scope)
+        if id(template) in self._broken:
+            # A mistake was reported in it, yet its shape is certain: what follows can be checked.
+            scope.region.is_poisoned = True
         scope.flow = scope.region.add_call(node_name, template, scope.flow, span, scope.role)
 
     def block_scope(
@@ -277,7 +288,7 @@ class StepResolver:
                 facts = {"stated": value, "ruled": context.filters, "callee": callee}
                 related = (("rule", context.filters_place, facts),)
                 self.problems.add(Mistake("R0403", argument.span, facts, related))
-                return None
+                continue
             context = replace(context, **{name: value})
         return context
 
@@ -294,32 +305,34 @@ class StepResolver:
         shape = scope.flow.shape
         region = Region(shape)
         fresh = Scope(scope.definitions, self.problems, region, region.input(), role=scope.role)
+        self.problems.calls.append(span)
         inner = self.block_scope(name, block, given, span, scope, fresh)
-        if inner is None:
-            return None
-        values = tuple(key_of(value) for value in inner.values.values())
-        key = (block, values, inner.context.key(), shape, scope.role)
-        if key not in self._templates:
-            self.call_sites.append(span)
-            self.block_names.append(name)
-            self._templates[key] = self._finish(name, block, inner, region)
-            self.block_names.pop()
-            self.call_sites.pop()
-        return self._templates[key]
+        template = None
+        if inner is not None:
+            values = tuple(key_of(value) for value in inner.values.values())
+            key = (block, values, inner.context.key(), shape, scope.role)
+            if key not in self._templates:
+                self._templates[key] = self._finish(name, block, inner, region)
+            template = self._templates[key]
+        self.problems.calls.pop()
+        return template
 
     def _finish(self, name: str, block: tree.Block, scope: Scope, region: Region) -> Template | None:
         output = self.run_body(block.body, scope)
-        if output.shape is None or region.is_poisoned or region.input_shape is None:
+        if output.shape is None or region.input_shape is None:
             return None
         totals = region.totals(frozenset({"trunk", "shortcut", "gate", "auxiliary"}))
         if totals.ops > MAX_OPS:
             self._too_large(block.name.span, scope)
             return None
         arguments = ", ".join(f"{key}={plain(value)}" for key, value in scope.values.items())
-        return Template(
+        template = Template(
             name, arguments, block.name.span, tuple(region.nodes), output.index, region.input_shape, output.shape,
             region.geometry(output), totals, region.level,
         )  # fmt: skip
+        if region.is_poisoned:
+            self._broken.add(id(template))
+        return template
 
     # --- repetition ---
 
@@ -329,7 +342,8 @@ class StepResolver:
             scope.flow = scope.region.poison()
             return
         if count < 0:
-            self.problems.report("R0207", step.count.span, name="count", callee="x", wanted="0 or more")
+            facts = {"what": "a repetition's count", "wanted": "a whole number (0 or more)", "found": count}
+            self.problems.add(Mistake("R0207", step.count.span, facts))
             return
         if count > MAX_OPS:
             self._too_large(step.count.span, scope)
@@ -341,6 +355,7 @@ class StepResolver:
     def _run_iteration(self, step: tree.Repeat, index: int, count: int, scope: Scope) -> bool:
         """One round of a repeat; False when going on would only repeat what was reported."""
         self._evaluated += 1
+        self.rounds[step.span] = index + 1
         inner = scope.inner()
         inner.values.update(index=index, count=count)
         if index == count - 1 and scope.context.last_stride is not None:
@@ -363,14 +378,22 @@ class StepResolver:
             return False
         return True
 
-    # --- places ---
+    # --- names ---
 
-    def note_place(self, label: tree.Identifier, scope: Scope) -> None:
-        """Remember a place under its name."""
-        places = scope.region.places
-        if label.name in places:
-            related = (("first", places[label.name][1], {}),)
-            self.problems.add(Mistake("R0213", label.span, {"name": label.name}, related))
-        else:
-            places[label.name] = (scope.flow, label.span)
+    def report_taken(self, name: str, span: Span, scope: Scope) -> None:
+        """Report a name that a module has already, with the place of that module."""
+        first = next(node for node in scope.region.nodes if node.name == name or node.name.startswith(f"{name}."))
+        related = (("first", first.span, {}),) if first.span != span else ()
+        self.problems.add(Mistake("R0213", span, {"name": name.removeprefix(scope.prefix)}, related))
 
+
+def misplaced(statement: tree.Case | tree.Part | tree.Input | tree.Rules | tree.Expect) -> Mistake:
+    """The mistake of a statement that stands in the wrong kind of definition."""
+    match statement:
+        case tree.Case():
+            return Mistake("R0407", statement.keyword, {"what": "a case", "where": "in a shortcut"})
+        case tree.Part():
+            what = f"`{statement.kind}`"
+            return Mistake("R0407", statement.heading, {"what": what, "where": "in a network, outside other parts"})
+    word = type(statement).__name__.lower()
+    return Mistake("R0407", statement.span, {"what": f"`{word}`", "where": "in a network, outside its parts"})

@@ -281,7 +281,7 @@ class Builder:
         return tree.Shortcut(self.span(word, body), self.identifier(name), parameters or (), body)
 
     def parameters(self, items: Items) -> tuple[tree.Parameter, ...]:
-        return tuple(item for item in items if item is not None)
+        return tuple(item for item in items[1:-1] if item is not None)
 
     def parameter(self, items: Items) -> tree.Parameter:
         name, _, default = items

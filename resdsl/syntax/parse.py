@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
+import re
 
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
+from resdsl.collector import paused_collector
 from resdsl.diagnostics import Mistake, MistakeFound
 from resdsl.source import SourceFile, Span
+from resdsl.suggest import closest
 from resdsl.syntax import tree
 from resdsl.syntax.build import Builder
+from resdsl.syntax.lexer import MAX_NESTING, NestingTooDeep, ResLexer
 
 MAX_CHARACTERS = 2_000_000
-MAX_NESTING = 48
 _GRAMMAR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "grammars", "res.lark")
-
-
-class Layout:
-    """Decides which line breaks separate statements, and bounds the nesting of brackets; sits between lexer and parser."""
-
-    always_accept = ("_SEP",)
-    _NO_STATEMENT_BEFORE = frozenset(
-        "LBRACE ARROW EQUAL COMPARE PLUS MINUS STAR SLASH DOUBLE_SLASH PERCENT COMMA ELSE".split()
-    )
-
-    def __init__(self) -> None:
-        self.source: SourceFile | None = None
-
-    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        """Pass on all tokens but the separators inside ( ) and [ ], at the beginning, and after a sign that goes on."""
-        brackets = braces = 0
-        previous = "LBRACE"
-        for token in stream:
-            kind = token.type
-            if kind == "_SEP":
-                if brackets or previous in self._NO_STATEMENT_BEFORE:
-                    continue
-            elif kind in ("LPAR", "LBRACKET"):
-                brackets += 1
-            elif kind in ("RPAR", "RBRACKET"):
-                brackets = max(0, brackets - 1)
-            elif kind == "LBRACE":
-                # A brace cannot stand inside parentheses: forget those that were never closed, for better messages.
-                brackets = 0
-                braces += 1
-            elif kind == "RBRACE":
-                braces -= 1
-            if brackets + braces > MAX_NESTING:
-                assert self.source is not None
-                span = Span(self.source, token.start_pos or 0, token.end_pos or 0)
-                raise MistakeFound(Mistake("R0003", span, {"limit": MAX_NESTING}))
-            previous = kind
-            yield token
 
 
 class Parser:
@@ -61,17 +24,16 @@ class Parser:
 
     def __init__(self) -> None:
         self._builder = Builder()
-        self._layout = Layout()
         with open(_GRAMMAR, encoding="utf-8") as file:
             grammar = file.read()
         self._lark = Lark(
             grammar,
             parser="lalr",
+            lexer=ResLexer,
             start="file",
             maybe_placeholders=True,
             cache=_cache_path(grammar),
             transformer=self._builder,
-            postlex=self._layout,
         )
 
     def parse(self, source: SourceFile) -> tree.File:
@@ -81,20 +43,16 @@ class Parser:
             MistakeFound: the first syntax mistake. Going on behind it would report things that are not wrong.
         """
         if len(source.text) > MAX_CHARACTERS:
-            raise MistakeFound(Mistake("R0002", Span(source, 0, 0), {"limit": f"{MAX_CHARACTERS:,}"}))
-        self._layout.source = source
+            raise MistakeFound(Mistake("R0002", Span(source, 0, 0), {"limit": f"{MAX_CHARACTERS:,} characters"}))
         self._builder.begin(source)
-        # Parsing makes many objects and no cycles; the collector would double its time.
-        collecting = gc.isenabled()
-        gc.disable()
         try:
-            result: tree.File = self._lark.parse(source.text)
-            return result
+            with paused_collector():
+                result: tree.File = self._lark.parse(source.text)
+                return result
         except UnexpectedInput as error:
             raise MistakeFound(_syntax_mistake(source, error)) from None
-        finally:
-            if collecting:
-                gc.enable()
+        except NestingTooDeep as error:
+            raise MistakeFound(Mistake("R0003", Span(source, error.start, error.end), {"limit": MAX_NESTING})) from None
 
 
 def _cache_path(grammar: str) -> str | bool:
@@ -114,11 +72,16 @@ _SIGNS = {
     "SIZE": "a size such as `3x3`", "STRING": "a text in double quotes", "CLASS": "a torch class such as `nn.GELU`",
     "ARROW": "`->`", "EQUAL": "`=`", "COMPARE": "a comparison", "PLUS": "`+`", "MINUS": "`-`", "STAR": "`*`",
     "SLASH": "`/`", "DOUBLE_SLASH": "`//`", "PERCENT": "`%`", "LBRACE": "`{`", "RBRACE": "`}`", "LPAR": "`(`",
-    "RPAR": "`)`", "LBRACKET": "`[`", "RBRACKET": "`]`", "COMMA": "`,`",
+    "RPAR": "`)`", "LBRACKET": "`[`", "RBRACKET": "`]`", "_COMMA": "`,`",
 }  # fmt: skip
 _VALUE_START = frozenset({"NUMBER", "SIZE", "STRING", "TRUE", "FALSE", "NAME", "LPAR", "LBRACKET", "MINUS", "NOT"})
 _STATEMENT_START = frozenset({"RESIDUAL", "CONCAT", "GATED", "STAGE", "IF", "INPUT", "RULES", "EXPECT"})
 _DEFINITION_START = frozenset({"NETWORK", "BLOCK", "SHORTCUT", "USE", "RECIPE", "TRAIN"})
+_STEP_START = frozenset({"RESIDUAL", "CONCAT", "GATED", "NAME", "CLASS"})
+_STEP_END = frozenset({"ARROW", "RBRACE", "_SEP"})
+_NETWORK_WORDS = ("input", "rules", "stem", "stage", "head", "expect")
+_DEFINITION_WORDS = ("network", "block", "shortcut", "use", "recipe", "train")
+_STEP_WORDS = ("residual", "preactivation", "concat", "gated", "auxiliary", "branch", "if", "else")
 _OPERATORS = frozenset(
     {"PLUS", "MINUS", "STAR", "SLASH", "DOUBLE_SLASH", "PERCENT", "COMPARE", "AND", "OR", "IF", "LBRACKET"}
 )
@@ -159,20 +122,45 @@ def _unexpected_token(source: SourceFile, error: UnexpectedToken) -> Mistake:
     expected = _expected_words(frozenset(error.accepts or error.expected))
     if token.type == "$END":
         end = len(source.text.rstrip())
-        opened = _unclosed_brace(source.text)
+        opened = _unclosed_bracket(source.text)
         related = () if opened is None else (("opened", Span(source, opened, opened + 1), {}),)
+        if opened is not None:
+            expected = f"`{_CLOSING[source.text[opened]]}`"
         return Mistake("R0103", Span(source, max(0, end - 1), end), {"expected": expected}, related)
     start = token.start_pos or 0
     if token.type == "_SEP":
         span = Span(source, start, start + 1)
         return Mistake("R0101", span, {"found": "the end of the line", "expected": expected})
     span = Span(source, start, token.end_pos or start + 1)
-    hints: tuple[str, ...] = ()
-    if token.type == "DOUBLE_SLASH":
-        hints = ("a comment begins with `#`",)
-    elif token.type.isalpha() and "NAME" in (error.accepts or ()) and str(token).isidentifier():
-        hints = (f"`{token}` is a word of the language here: choose another name",)
+    hints = _token_hints(source.text, token, frozenset(error.accepts or error.expected))
     return Mistake("R0101", span, {"found": f"`{str(token)[:24]}`", "expected": expected}, hints=hints)
+
+
+def _token_hints(text: str, token: Token, accepted: frozenset[str]) -> tuple[str, ...]:
+    """What the writer may have meant by a token that cannot stand at its place."""
+    word, start = str(token), token.start_pos or 0
+    is_between_definitions = _DEFINITION_START <= accepted
+    if token.type == "DOUBLE_SLASH":
+        return ("a comment begins with `#`",)
+    if token.type == "MINUS" and text[start + 1 :].lstrip(" ").startswith(">"):
+        return ("write `->` without a space",)
+    if is_between_definitions and word in _NETWORK_WORDS:
+        return ("this belongs between the braces of a network: `network NAME { ... }`",)
+    if token.type == "NAME" and (guess := closest(word, _words_among(accepted))):
+        return (f"did you mean `{guess}`?",)
+    if token.type.isalpha() and "NAME" in accepted and word.isidentifier() and not _STEP_START <= accepted:
+        return (f"`{token}` is a word of the language here: choose another name",)
+    before = re.search(r"([A-Za-z_]\w*)[ \t]*\Z", text[max(0, start - 80) : start])
+    if before is not None and token.type not in ("ARROW", "RBRACE"):
+        guess = closest(before[1], (*_NETWORK_WORDS, *_STEP_WORDS))
+        if guess is not None and guess != before[1]:
+            return (f"did you mean `{guess}` instead of `{before[1]}`?",)
+    return ()
+
+
+def _words_among(kinds: frozenset[str]) -> list[str]:
+    """The words of the language among kinds of tokens."""
+    return [kind.lower() for kind in kinds if kind.isalpha() and kind not in _SIGNS and len(kind) > 2]
 
 
 def _expected_words(kinds: frozenset[str]) -> str:
@@ -183,10 +171,15 @@ def _expected_words(kinds: frozenset[str]) -> str:
         if whole <= left:
             words.append(text)
             left = left & {"RBRACE", "_SEP"}
+    if _STEP_START <= left:
+        words.append("a step")
+        left = left & {"RBRACE", "_SEP"}
+    elif _STEP_END <= left:
+        left = set(_STEP_END)
     if _VALUE_START <= left:
         words.append("a value")
         left -= _VALUE_START
-    elif left & {"RPAR", "RBRACE", "_SEP", "LBRACE", "COMMA"}:
+    elif left & {"RPAR", "RBRACE", "_SEP", "LBRACE", "_COMMA"}:
         left -= _OPERATORS
     words.extend(sorted(_SIGNS.get(kind, f"`{kind.lower()}`") for kind in left if not kind.startswith("__")))
     if not words:
@@ -194,8 +187,11 @@ def _expected_words(kinds: frozenset[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
 
 
-def _unclosed_brace(text: str) -> int | None:
-    """The offset of the innermost `{` that is never closed, strings and comments aside."""
+_CLOSING = {"{": "}", "(": ")", "[": "]"}
+
+
+def _unclosed_bracket(text: str) -> int | None:
+    """The offset of the innermost bracket or brace that is never closed, strings and comments aside."""
     opened: list[int] = []
     position = 0
     while position < len(text):
@@ -203,9 +199,9 @@ def _unclosed_brace(text: str) -> int | None:
         if char in '#"':
             end = text.find("\n" if char == "#" else '"', position + 1)
             position = len(text) if end < 0 else end
-        elif char == "{":
+        elif char in "{([":
             opened.append(position)
-        elif char == "}" and opened:
+        elif char in "})]" and opened:
             opened.pop()
         position += 1
     return opened[-1] if opened else None

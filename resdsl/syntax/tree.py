@@ -6,14 +6,13 @@ identity, so that a node can key a table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Union
 
+from resdsl.records import Record
 from resdsl.source import SourceFile, Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Identifier:
+class Identifier(Record):
     """A name that is defined or referred to as such (of a stage, a parameter, an argument)."""
 
     span: Span
@@ -23,32 +22,28 @@ class Identifier:
 # --- expressions ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Literal:
+class Literal(Record):
     """A number, a string, `true`, `false` or a size such as `3x3` (a tuple); `span.text` is how it was written."""
 
     span: Span
     value: int | float | bool | str | tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Name:
+class Name(Record):
     """A name used as a value."""
 
     span: Span
     name: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ListExpr:
+class ListExpr(Record):
     """`[3, 4, 6, 3]`"""
 
     span: Span
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Operation:
+class Operation(Record):
     """An operator with one or two operands: `-a`, `not a`, `a + b`, `a <= b`, `a and b`."""
 
     span: Span
@@ -56,8 +51,7 @@ class Operation:
     operands: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Conditional:
+class Conditional(Record):
     """`then if condition else otherwise`"""
 
     span: Span
@@ -66,8 +60,7 @@ class Conditional:
     otherwise: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Index:
+class Index(Record):
     """`widths[2]`"""
 
     span: Span
@@ -75,16 +68,14 @@ class Index:
     index: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Grouped:
+class Grouped(Record):
     """An expression in parentheses."""
 
     span: Span
     inner: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Argument:
+class Argument(Record):
     """`64` or `stride = 2` in a call."""
 
     span: Span
@@ -92,8 +83,7 @@ class Argument:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
+class Call(Record):
     """`conv(3x3, 64)`, and `bn` where a step, a base or a recipe is named; `arguments` is None without parentheses."""
 
     span: Span
@@ -107,8 +97,7 @@ Expr = Union[Literal, Name, ListExpr, Operation, Conditional, Index, Grouped, Ca
 # --- steps and statements ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Apply:
+class Apply(Record):
     """One step of a chain, with the name of the place behind it if it has one: `relu as early`."""
 
     span: Span
@@ -116,8 +105,7 @@ class Apply:
     label: Identifier | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Repeat:
+class Repeat(Record):
     """`3 x basic` or `3 x { ... }`"""
 
     span: Span
@@ -125,8 +113,7 @@ class Repeat:
     body: Call | Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Branch:
+class Branch(Record):
     """One way through a group: `branch left { ... }`."""
 
     span: Span
@@ -134,8 +121,7 @@ class Branch:
     body: Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class Group(Record):
     """Ways that part and join: kind is residual, preactivation, concat, add, multiply or gated."""
 
     span: Span
@@ -145,8 +131,7 @@ class Group:
     branches: tuple[Branch, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Auxiliary:
+class Auxiliary(Record):
     """`auxiliary aux1(weight = 0.3) { ... }`"""
 
     span: Span
@@ -155,16 +140,14 @@ class Auxiliary:
     body: Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Chain:
+class Chain(Record):
     """`conv(3x3, 64) -> bn -> relu`"""
 
     span: Span
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class If:
+class If(Record):
     """`if ... { ... } else { ... }`; an `else if` is an If alone in `otherwise`."""
 
     span: Span
@@ -173,8 +156,7 @@ class If:
     otherwise: Body | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class Case(Record):
     """A line of a shortcut: `shape changes -> projection`."""
 
     span: Span
@@ -183,24 +165,21 @@ class Case:
     chain: Chain
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Body:
+class Body(Record):
     """Statements between braces."""
 
     span: Span
     statements: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Input:
+class Input(Record):
     """`input 3 x 224 x 224`"""
 
     span: Span
     dims: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MapRule:
+class MapRule(Record):
     """`halve map -> double filters`; growth is "same", "double" or an expression in `filters`."""
 
     span: Span
@@ -209,16 +188,14 @@ class MapRule:
     growth_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ShortcutRule:
+class ShortcutRule(Record):
     """`shortcut -> B`"""
 
     span: Span
     value: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DefaultRule:
+class DefaultRule(Record):
     """`default bn(eps = 1e-3)`"""
 
     span: Span
@@ -229,16 +206,14 @@ class DefaultRule:
 Rule = Union[MapRule, ShortcutRule, DefaultRule]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rules:
+class Rules(Record):
     """`rules { ... }`"""
 
     span: Span
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MapAttribute:
+class MapAttribute(Record):
     """`halve map` of a stage; `at_end` gives the stride to its last block."""
 
     span: Span
@@ -246,8 +221,7 @@ class MapAttribute:
     at_end: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FiltersAttribute:
+class FiltersAttribute(Record):
     """`filters 64` or `override filters 64` of a stage."""
 
     span: Span
@@ -255,8 +229,7 @@ class FiltersAttribute:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ShortcutAttribute:
+class ShortcutAttribute(Record):
     """`shortcut C` of a stage."""
 
     span: Span
@@ -266,8 +239,7 @@ class ShortcutAttribute:
 Attribute = Union[MapAttribute, FiltersAttribute, ShortcutAttribute]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Part(Record):
     """`stem { ... }`, `stage conv2, halve map { ... }` or `head { ... }`; `heading` spans the words before the brace."""
 
     span: Span
@@ -278,8 +250,7 @@ class Part:
     body: Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NumberClaim:
+class NumberClaim(Record):
     """`parameters 0.27M within 1%`"""
 
     span: Span
@@ -288,8 +259,7 @@ class NumberClaim:
     within: Expr | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ShapeClaim:
+class ShapeClaim(Record):
     """`output of conv5 is 512 x 7 x 7`; without a place it is the network's output."""
 
     span: Span
@@ -297,8 +267,7 @@ class ShapeClaim:
     dims: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expect:
+class Expect(Record):
     """`expect { ... }` or `expect when classes == 10 { ... }`"""
 
     span: Span
@@ -313,8 +282,7 @@ Statement = Union[Chain, If, Case, Input, Rules, Part, Expect]
 # --- definitions ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parameter:
+class Parameter(Record):
     """`classes = 1000`"""
 
     span: Span
@@ -322,16 +290,14 @@ class Parameter:
     default: Expr | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Use:
+class Use(Record):
     """`use "families/resnet.res"`"""
 
     span: Span
     path: Literal
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Network:
+class Network(Record):
     """A network of its own (`base` is None) or a variant of another one."""
 
     span: Span
@@ -341,8 +307,7 @@ class Network:
     body: Body | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class Block(Record):
     """`block bottleneck(expansion = 4) { ... }`"""
 
     span: Span
@@ -351,8 +316,7 @@ class Block:
     body: Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shortcut:
+class Shortcut(Record):
     """`shortcut A { same shape -> identity; shape changes -> zero_pad }`"""
 
     span: Span
@@ -361,8 +325,7 @@ class Shortcut:
     body: Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Setting:
+class Setting(Record):
     """One line of a recipe: `augment pad(4) -> flip`, `warmup(lr = 0.01) until train_error < 80%`."""
 
     span: Span
@@ -372,16 +335,14 @@ class Setting:
     until: Expr | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Settings:
+class Settings(Record):
     """The settings of a recipe between their braces."""
 
     span: Span
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Recipe:
+class Recipe(Record):
     """`recipe he_cifar(iterations = 64k) { ... }`"""
 
     span: Span
@@ -390,8 +351,7 @@ class Recipe:
     settings: Settings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Train:
+class Train(Record):
     """`train { ... }`, `train resnet110 with he_cifar { ... }`"""
 
     span: Span
@@ -403,8 +363,7 @@ class Train:
 Definition = Union[Use, Network, Block, Shortcut, Recipe, Train]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class File:
+class File(Record):
     """A whole file."""
 
     source: SourceFile

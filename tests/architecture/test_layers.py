@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("source",),
     ("diagnostics", "suggest", "sizes"),
-    ("render", "recipe_schema"),
+    ("render", "catalogue", "recipe_schema"),
     ("recipe",),
     ("ops", "syntax"),
     ("semantics",),

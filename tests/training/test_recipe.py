@@ -56,6 +56,7 @@ def test_override_replaces_the_length_and_keeps_the_rest() -> None:
     [
         ({"lr": nan}, "`lr` must be a number, above 0, not nan"),
         ({"lr": inf}, "`lr` must be a number, above 0, not inf"),
+        ({"lr": 10**400}, f"`lr` must be a number, above 0, not {10**397}k"),
         ({"lr": 0}, "`lr` must be a number, above 0, not 0"),
         ({"batch": 0}, "`batch` must be an integer, at least 1, not 0"),
         ({"iterations": 5, "epochs": 1}, "give either iterations or epochs, not both"),

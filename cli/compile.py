@@ -1,0 +1,113 @@
+"""`resdsl compile`: writes a stand-alone model, a summary and pictures, and proves the graph by running it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from .console import Console, write_text_beside
+from .options import add_network_options, open_network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resdsl.compiler import Net
+
+OK, USER_MISTAKE = 0, 1
+LEVELS = ("stage", "block", "layer")
+FORMATS = ("svg", "pdf", "png")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `resdsl compile`."""
+    parser.add_argument("spec", metavar="SPEC", help="the spec")
+    add_network_options(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder to write to (default: build/NETWORK)")
+    parser.add_argument(
+        "--draw",
+        nargs="?",
+        const="svg",
+        choices=FORMATS,
+        metavar="FORMAT",
+        help="also draw it (svg, pdf or png; default: svg); all networks of the spec side by side unless one is named",
+    )
+    parser.add_argument("--level", choices=LEVELS, default="block", help="what one box of the picture is")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compile one network; nothing is written unless everything is right."""
+    from resdsl.diagnostics import CompileError
+
+    from .diagnostics import print_text
+
+    console: Console = args.console
+    try:
+        net = open_network(args)
+        drawn = networks_to_draw(args, net) if args.draw else []
+    except CompileError as error:
+        print_text(console, error.diagnostics)
+        return USER_MISTAKE
+    folder = args.out or os.path.join("build", net.name)
+    files = {"model.py": net.to_source(), "summary.json": _summary_text(net)}
+    prove(net)
+    os.makedirs(folder, exist_ok=True)
+    for name, text in files.items():
+        write_text_beside(os.path.join(folder, name), text)
+    note = draw(console, net, drawn, folder, args) if args.draw else ""
+    console.print_ok(f"{net.name}: depth {net.depth}, {net.parameters:,} parameters, {_count(net.macs)} multiply-adds")
+    for name in sorted(os.listdir(folder)):
+        console.print(f"  {os.path.join(folder, name)}")
+    if note:
+        console.print_note(note)
+    return OK
+
+
+def networks_to_draw(args: argparse.Namespace, net: Net) -> list[Net]:
+    """The network itself when it was named or given arguments, else all networks of the spec, side by side."""
+    from resdsl.compiler import Compilation, open_source
+
+    if args.network or args.set:
+        return [net]
+    compilation = Compilation(open_source(args.spec), args.root)
+    names = [
+        network.name.name
+        for network in compilation.own_networks()
+        if all(parameter.default is not None for parameter in network.parameters)
+    ]
+    return [net if name == net.name else open_network(args, name) for name in names]
+
+
+def prove(net: Net) -> None:
+    """Verify the graph and run the module on the meta device: every shape must be as the compiler says.
+
+    Raises:
+        InternalError: it is not.
+    """
+    from resdsl.emit.torch_proof import prove_on_meta
+
+    _ = net.graph
+    prove_on_meta(net.flat)
+
+
+def draw(console: Console, net: Net, drawn: list[Net], folder: str, args: argparse.Namespace) -> str:
+    """Write the picture and its source; what to do where it cannot be rendered is returned."""
+    from resdsl.emit.dot import emit_dot
+    from resdsl.emit.render_dot import RenderError, render
+
+    text = emit_dot([one.flat for one in drawn], args.level)
+    base = os.path.join(folder, net.name)
+    write_text_beside(f"{base}.gv", text)
+    try:
+        render(text, f"{base}.{args.draw}", args.draw)
+    except RenderError as error:
+        return str(error)
+    return ""
+
+
+def _summary_text(net: Net) -> str:
+    import json
+
+    return json.dumps(net.summary(layers=True), indent=2) + "\n"
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,365 @@
+"""The driver: text to checked networks, and from there to each target, every stage on demand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from resdsl.diagnostics import CompileError, Diagnostic, Mistake, MistakeFound, Problems
+from resdsl.semantics.binding import Given
+from resdsl.semantics.networks import NetworkResolver
+from resdsl.semantics.program import Loader, Program, read_text
+from resdsl.semantics.scope import Scope
+from resdsl.semantics.steps import StepResolver
+from resdsl.semantics.unused import check_unused
+from resdsl.source import SourceFile, Span
+from resdsl.suggest import closest
+from resdsl.syntax import tree
+from resdsl.syntax.parse import Parser
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from torch import fx
+
+    from resdsl.ir.lower import FlatGraph
+    from resdsl.ops import OpSpec, Shape
+    from resdsl.recipe import Recipe
+    from resdsl.semantics.model import Network
+
+ParameterValue = int | float | bool | str | list[Any] | tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What checking a spec found: its networks that stand by themselves, and all mistakes as diagnostics."""
+
+    networks: tuple[Network, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+class Compilation:
+    """One spec on its way: parsed once, its networks resolved when asked for."""
+
+    def __init__(self, source: SourceFile, roots: Iterable[str] = ()) -> None:
+        self.source = source
+        self.problems = Problems()
+        self.program: Program | None = Loader(self.problems, roots).load(source)
+        if self.program is not None:
+            check_unused(self.program, self.problems)
+            self._steps = StepResolver(self.problems, self.program.definitions_of, _probe_foreign)
+            self._networks = NetworkResolver(self.program.scope_of, self._steps)
+
+    def own_networks(self) -> list[tree.Network]:
+        """The networks that the spec itself defines, in order."""
+        if self.program is None:
+            return []
+        return [item for item in self.program.main.file.definitions if isinstance(item, tree.Network)]
+
+    def resolve(self, network: tree.Network, arguments: tuple[Given, ...] = ()) -> Network | None:
+        """A network of the spec; None after mistakes."""
+        return self._networks.resolve(network, arguments)
+
+    def recipe(self, network: str, settings: Iterable[str] = ()) -> Recipe | None:
+        """The recipe for a network, with settings in the recipe language put in place of the spec's."""
+        assert self.program is not None
+        from resdsl.semantics.recipes import RecipeResolver, train_of
+
+        trains = [item for item in self.program.main.file.definitions if isinstance(item, tree.Train)]
+        train = train_of(trains, network, self.problems)
+        if train is None:
+            return None
+        overrides = tuple(self._parse_settings(text) for text in settings)
+        resolver = RecipeResolver(self._steps.evaluator, self.program.main)
+        return resolver.resolve(train, tuple(override for override in overrides if override is not None))
+
+    def check_trains(self) -> None:
+        """Check every `train` of the spec, and that the networks it names exist."""
+        assert self.program is not None
+        known = [network.name.name for network in self.own_networks()] + list(self.program.main.networks)
+        for item in self.program.main.file.definitions:
+            if not isinstance(item, tree.Train):
+                continue
+            for name in item.networks:
+                if name.name not in known:
+                    self.problems.report("R0709", name.span, name=name.name, guess=closest(name.name, known))
+            from resdsl.semantics.recipes import RecipeResolver
+
+            RecipeResolver(self._steps.evaluator, self.program.main).resolve(item)
+        trains = [item for item in self.program.main.file.definitions if isinstance(item, tree.Train)]
+        if len(trains) > 1:
+            from resdsl.semantics.recipes import train_of
+
+            for network in self.own_networks():
+                train_of(trains, network.name.name, self.problems)
+
+    def choose(self, name: str | None) -> tree.Network | None:
+        """The network of a name; without one, the network named like the file, else the first."""
+        assert self.program is not None
+        own = self.own_networks()
+        everything = {**self.program.main.networks, **{network.name.name: network for network in own}}
+        if name is None:
+            stem = os.path.splitext(os.path.basename(self.source.name))[0]
+            chosen = next((network for network in own if network.name.name == stem), own[0] if own else None)
+            if chosen is None:
+                self.problems.report("R0415", Span(self.source, 0, 0))
+            return chosen
+        if name not in everything:
+            guess = closest(name, everything)
+            facts = {"name": name, "guess": guess, "known": ", ".join(f"`{known}`" for known in everything)}
+            self.problems.add(Mistake("R0416", Span(self.source, 0, 0), facts))
+        return everything.get(name)
+
+    def given(self, text: str, where: str) -> tuple[Given, ...] | None:
+        """Arguments from text as in a call, `n = 18, option = A`; None after a mistake in it."""
+        assert self.program is not None
+        source = SourceFile(where, f"network n = n({text})")
+        try:
+            file = Parser().parse(source)
+        except MistakeFound as found:
+            self.problems.add(found.mistake)
+            return None
+        (definition,) = file.definitions
+        assert isinstance(definition, tree.Network) and definition.base is not None
+        from resdsl.semantics.binding import given_arguments
+        from resdsl.semantics.region import Region
+
+        region = Region(None)
+        scope = Scope(self.program.main.definitions, self.problems, region, region.input())
+        return given_arguments(definition.base.arguments, self._steps.evaluator, scope)
+
+    def _parse_settings(self, text: str) -> tree.Settings | None:
+        try:
+            file = Parser().parse(SourceFile("--setting", f"train {{ {text} }}"))
+        except MistakeFound as found:
+            self.problems.add(found.mistake)
+            return None
+        (definition,) = file.definitions
+        return definition.settings if isinstance(definition, tree.Train) else None
+
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All mistakes found so far, in words."""
+        if not self.problems:
+            return ()
+        from resdsl.catalogue import diagnose
+
+        return tuple(diagnose(mistake) for mistake in self.problems.sorted())
+
+    def require_sound(self) -> None:
+        """Raise CompileError when there are mistakes."""
+        if self.problems:
+            raise CompileError(self.diagnostics())
+
+
+def check_source(source: SourceFile, roots: Iterable[str] = ()) -> CheckResult:
+    """Check everything in a spec: all networks that need no arguments, all recipes, definitions nobody uses."""
+    compilation = Compilation(source, roots)
+    networks = []
+    if compilation.program is not None:
+        for network in compilation.own_networks():
+            if all(parameter.default is not None for parameter in network.parameters):
+                resolved = compilation.resolve(network)
+                if resolved is not None:
+                    networks.append(resolved)
+        compilation.check_trains()
+    return CheckResult(tuple(networks), compilation.diagnostics())
+
+
+def check_file(path: str, roots: Iterable[str] = ()) -> CheckResult:
+    """Check a spec file; what cannot be read is a diagnostic, too."""
+    try:
+        return check_source(open_source(path), roots)
+    except CompileError as error:
+        return CheckResult((), error.diagnostics)
+
+
+def open_source(path: str) -> SourceFile:
+    """The text of a spec file.
+
+    Raises:
+        CompileError: the file cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        return SourceFile(path, read_text(path), path)
+    except MistakeFound as found:
+        from resdsl.catalogue import diagnose
+
+        raise CompileError((diagnose(found.mistake),)) from None
+
+
+def load(
+    path: str | os.PathLike[str],
+    network: str | None = None,
+    *,
+    roots: Iterable[str] = (),
+    settings: Iterable[str] = (),
+    **parameters: ParameterValue,
+) -> Net:
+    """Check a spec and give one of its networks.
+
+    Args:
+        path: the `.res` file.
+        network: its name; without one, the network named like the file, else the first of the file.
+        roots: folders beside the file's own from which `use` may take files.
+        settings: lines in the recipe language that replace the recipe's, such as `batch 64`.
+        parameters: values for the network's parameters; a string is a name or text as in the language: `option="C"`.
+
+    Raises:
+        CompileError: with `.diagnostics`.
+    """
+    text = ", ".join(f"{name} = {_language_text(value)}" for name, value in parameters.items())
+    return compile_network(open_source(os.fspath(path)), network, roots, settings, text)
+
+
+def compile_network(
+    source: SourceFile,
+    network: str | None = None,
+    roots: Iterable[str] = (),
+    settings: Iterable[str] = (),
+    arguments: str = "",
+) -> Net:
+    """A network of a spec for arguments written as in a call; see load."""
+    compilation = Compilation(source, roots)
+    compilation.require_sound()
+    definition = compilation.choose(network)
+    given = compilation.given(arguments, "arguments") if arguments else ()
+    compilation.require_sound()
+    assert definition is not None and given is not None
+    resolved = compilation.resolve(definition, given)
+    recipe = compilation.recipe(definition.name.name, settings)
+    compilation.require_sound()
+    assert resolved is not None
+    return Net(resolved, source, recipe)
+
+
+def _language_text(value: ParameterValue) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return value if value.isidentifier() else '"' + value.replace('"', "").replace("\n", " ") + '"'
+    return "[" + ", ".join(_language_text(item) for item in value) + "]"
+
+
+def _probe_foreign(name: str, given: tuple[Given, ...], shape: Shape) -> OpSpec:
+    from resdsl.emit.torch_foreign import probe
+
+    return probe(name, given, shape)
+
+
+class Net:
+    """A checked network, and the way to everything that can be made of it."""
+
+    def __init__(self, network: Network, source: SourceFile, recipe: Recipe | None) -> None:
+        self.network = network
+        self.recipe = recipe
+        self._source = source
+
+    def __repr__(self) -> str:
+        return f"<resdsl.Net {self.name}: depth {self.depth}, {self.parameters:,} parameters>"
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.network.name
+
+    @property
+    def source_text(self) -> str:
+        """The text of the spec."""
+        return self._source.text
+
+    @property
+    def input_shape(self) -> Shape:
+        """(C, H, W) or (F,); a free size is an expression that prints as its symbol."""
+        return self.network.input_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output, without the batch."""
+        return self.network.shape
+
+    @property
+    def auxiliary_weights(self) -> tuple[float, ...]:
+        """Loss weights of the auxiliary heads, in order."""
+        return tuple(head.weight for head in self.network.auxiliaries)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters, auxiliary heads aside."""
+        return self.network.totals.parameters
+
+    @property
+    def macs(self) -> Any:
+        """Multiply-adds of convolutions and linear layers for one image; an expression where a size is free."""
+        return self.network.totals.macs
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers on the trunk, as in the papers' names."""
+        return self.network.geometry.depth
+
+    @cached_property
+    def flat(self) -> FlatGraph:
+        """All ops in order."""
+        from resdsl.ir.lower import lower_network
+
+        return lower_network(self.network)
+
+    @cached_property
+    def graph(self) -> nx.DiGraph[str]:
+        """The op graph, verified; see resdsl.ir.graph.build_digraph for its attributes."""
+        from resdsl.ir.graph import build_digraph, verify_graph
+
+        verify_graph(self.flat)
+        return build_digraph(self.flat)
+
+    @cached_property
+    def hash(self) -> str:
+        """A hash of the meaning, not of the text."""
+        from resdsl.ir.summary import meaning_hash
+
+        return meaning_hash(self.flat)
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Name, output, blocks, parameters and multiply-adds of the stem, each stage and the head."""
+        stages: list[dict[str, Any]] = self.summary()["stages"]
+        return stages
+
+    def summary(self, *, layers: bool = False) -> dict[str, Any]:
+        """The content of `resdsl summary --json`."""
+        from resdsl.ir.summary import summarize
+
+        return summarize(self.flat, layers=layers)
+
+    def to_torch(
+        self,
+        *,
+        init: str = "he",
+        bn_eps: float | None = None,
+        bn_momentum: float | None = None,
+        taps: Iterable[str] = (),
+        auxiliary: bool = False,
+    ) -> fx.GraphModule:
+        """A trainable module; see resdsl.emit.torch_module.build_module."""
+        from resdsl.emit.torch_module import build_module
+
+        return build_module(
+            self.flat, init=init, bn_eps=bn_eps, bn_momentum=bn_momentum, taps=taps, auxiliary=auxiliary
+        )
+
+    def to_source(self) -> str:
+        """The network as Python source that needs only torch."""
+        from resdsl.emit.torch_source import emit_source
+
+        return emit_source(self.flat)
+
+    def to_dot(self, level: str = "block") -> str:
+        """The network's picture in Graphviz' language, at level `stage`, `block` or `layer`."""
+        from resdsl.emit.dot import emit_dot
+
+        return emit_dot([self.flat], level)

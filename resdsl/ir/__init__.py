@@ -1,0 +1,1 @@
+"""The flat op graph: lowering, verification, costs, summaries."""

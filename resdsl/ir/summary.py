@@ -1,0 +1,95 @@
+"""What a network is and costs, as plain data: the content of `summary --json` and of the tables."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from resdsl.ir.geometry import minimum_input
+from resdsl.ir.lower import FlatGraph, OpNode, dump
+from resdsl.ops.core import elements
+from resdsl.semantics.expectations import measures
+from resdsl.semantics.model import Network, Part, Template, Totals
+from resdsl.sizes import Amount, Extent
+
+
+def meaning_hash(graph: FlatGraph) -> str:
+    """A hash of what the network computes and how its parts are called: not of text, comments or its own name."""
+    return hashlib.sha256(dump(graph).encode()).hexdigest()
+
+
+def summarize(graph: FlatGraph, *, layers: bool = False) -> dict[str, Any]:
+    """The summary of a network: numbers, or string expressions where a size is free.
+
+    `macs` are multiply-adds of convolutions and linear layers, `activations` their output elements, `depth` counts
+    weighted layers on the trunk; `receptive_field` and `stride` are of the last map; shapes are (C, H, W).
+    """
+    network = graph.network
+    measured = measures(network)
+    summary: dict[str, Any] = {
+        "network": network.name,
+        "spec": network.source.name,
+        "hash": meaning_hash(graph),
+        "input": [_plain(extent) for extent in graph.input_shape],
+        "output": [_plain(extent) for extent in network.shape],
+        "depth": measured["depth"],
+        "parameters": measured["parameters"],
+        "buffers": measured["buffers"],
+        "macs": _plain(measured["macs"]),
+        "activations": _plain(measured["activations"]),
+        "stride": measured["stride"],
+        "minimum_input": list(minimum_input(graph)),
+        "receptive_field": measured["receptive_field"],
+        "stages": [_stage(network, part, graph) for part in network.parts],
+    }
+    if layers:
+        summary["layers"] = [_layer(node) for node in graph.nodes]
+    return summary
+
+
+def _plain(value: Extent | Amount | float) -> int | float | str:
+    return value if isinstance(value, (int, float)) else str(value)
+
+
+def _stage(network: Network, part: Part, graph: FlatGraph) -> dict[str, Any]:
+    nodes = network.nodes[part.start : part.end]
+    totals = Totals()
+    label = "" if part.kind == "sequence" else part.name
+    for node in graph.nodes:
+        if node.part == label and node.role != "auxiliary":
+            totals = totals + node_totals(node)
+    return {
+        "name": part.name,
+        "output": [_plain(extent) for extent in part.shape],
+        "blocks": sum(isinstance(node.content, Template) for node in nodes),
+        "parameters": totals.parameters,
+        "macs": _plain(totals.macs),
+    }
+
+
+def node_totals(node: OpNode) -> Totals:
+    """Parameters, buffers, multiply-adds and activations of one op."""
+    spec = node.op.spec
+    weights = spec.weights(node.op.args, node.input_shapes)
+    return Totals(
+        sum(weight.count for weight in weights if not weight.is_buffer),
+        sum(weight.count for weight in weights if weight.is_buffer),
+        spec.macs(node.op.args, node.input_shapes, node.shape),
+        elements(node.shape) if spec.has_weights_layer else 0,
+        1,
+    )
+
+
+def _layer(node: OpNode) -> dict[str, Any]:
+    totals = node_totals(node)
+    line, column = node.place.source.line_and_column(node.place.start)
+    return {
+        "name": node.name,
+        "op": node.op.name,
+        "inputs": list(node.inputs),
+        "output": [_plain(extent) for extent in node.shape],
+        "parameters": totals.parameters,
+        "macs": _plain(totals.macs),
+        "line": line,
+        "column": column,
+    }
