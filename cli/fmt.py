@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             text = format_file(parser.parse(source))
             is_changed = _is_changed(path, source, text)
             if args.stdout or (path == STANDARD_INPUT and not args.check):
-                console.output.write(text)
+                _write_as_it_is(console, text)
             elif args.check and is_changed:
                 _show_difference(console, source, text)
             elif is_changed:
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         except MistakeFound as found:
             faulty += 1
             _show_mistake(console, found.mistake)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             faulty += 1
             console.print_error(f"{path}: {error.strerror}")
@@ -85,6 +87,13 @@ def _read(path: str) -> SourceFile:
         return SourceFile("<stdin>", sys.stdin.buffer.read().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise OSError(None, "not text in UTF-8") from None
+
+
+def _write_as_it_is(console: Console, text: str) -> None:
+    """Write a spec to standard output: specs are UTF-8, whatever the terminal is."""
+    console.output.flush()
+    console.output.buffer.write(text.encode())
+    console.output.buffer.flush()
 
 
 def _is_changed(path: str, source: SourceFile, text: str) -> bool:

@@ -119,7 +119,11 @@ class Problems:
             related = (("origin", span, {}), *related)
             mistake = Mistake(mistake.code, site, mistake.facts, related, mistake.hints)
         known = {mistake.span, *(place for _, place, _ in related)}
-        further = [("call", call, {}) for call in (*calls[:1], *calls[1:][-1:]) if call not in known]
+        further = [
+            ("call", call, {})
+            for call in (*calls[:1], *calls[1:][-1:])
+            if call not in known and not call.contains(mistake.span)
+        ]
         if self.variant is not None and self.variant not in known and not _stands_in(self.variant, mistake.span):
             further.append(("variant", self.variant, {}))
         if not further:

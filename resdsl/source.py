@@ -70,6 +70,10 @@ class Span(NamedTuple):
         line, column = self.source.line_and_column(self.start)
         return f"{self.source.name}:{line}:{column}"
 
+    def contains(self, other: Span) -> bool:
+        """Whether the other stretch lies within this one."""
+        return self.source is other.source and self.start <= other.start and other.end <= self.end
+
     def to(self, other: Span) -> Span:
         """The span from the start of this one to the end of the other."""
         return Span(self.source, self.start, other.end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,8 +40,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "nn.BatchNorm2d": {**_NORM, "momentum": 0.1},
     "nn.GroupNorm": _NORM,
     "nn.LayerNorm": {"eps": 1e-5, "elementwise_affine": True},
-    "nn.MaxPool2d": {"padding": 0, "dilation": 1},
-    "nn.AvgPool2d": {"padding": 0},
+    "nn.MaxPool2d": {"stride": None, "padding": 0, "dilation": 1},
+    "nn.AvgPool2d": {"stride": None, "padding": 0},
 }
 
 
@@ -71,8 +72,8 @@ def index_text(call: TorchCall, leaf: Leaf) -> str:
     """`[:, :, ::2, ::2]`"""
     parts = []
     for part in call.args:
-        step = "" if part.step is None else f":{leaf('stride', part.step)}"
-        parts.append(f":{step}")
+        step = "" if part.step is None else leaf("stride", part.step)
+        parts.append(":" if not step else f"::{step}" if step.isdecimal() else f":: {step}")
     return f"[{', '.join(parts)}]"
 
 
@@ -95,6 +96,6 @@ def _quoted(text: str) -> str:
 
 def number_text(value: float) -> str:
     """A number as Python reads it back."""
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     return repr(value)

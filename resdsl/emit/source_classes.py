@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from resdsl.emit.torch_names import class_name
 from resdsl.ir.lower import FlatGraph
 from resdsl.ops.core import channels_of
 from resdsl.semantics.model import Node, Template
+from resdsl.source import Span
 
 
 @dataclass(slots=True, eq=False)
@@ -125,7 +127,7 @@ class Classes:
         by_item = [[next(texts) for _ in found] for found in numbers[0]]
         name = self._unique(class_name(f"{block}_{variant}" if variant else block, "Block"))
         span = members[0][0].span
-        source = SourceClass(name, steps, by_item, parameters, f"{block} {span.source.name}:{span.line}")
+        source = SourceClass(name, steps, by_item, parameters, _origin(block, span))
         self.found.append(source)
         for number, (template, _) in enumerate(members):
             values = tuple(parameter.values[number] for parameter in parameters)
@@ -141,7 +143,7 @@ class Classes:
     def network(self, graph: FlatGraph, overwriting: frozenset[str]) -> SourceClass:
         """The network's own class: all its numbers are written out."""
         network = graph.network
-        heads = [(head.name, head.output) for head in network.auxiliaries]
+        heads = [head.output for head in network.auxiliaries]
         parts = frozenset(part.name for part in network.parts)
         steps = steps_of(network.nodes, network.input_shape, network.output, heads, "", overwriting, parts)
         texts = [[number_text(value) for _, value in self.numbers(item)] for item in steps.items]
@@ -156,6 +158,11 @@ def _collect(nodes: Sequence[Node], ends: list[int], prefix: str, firsts: dict[i
             path = prefix + nodes[index].name
             firsts[id(content)] = (content, path)
             _collect(content.nodes, [content.output], f"{path}.", firsts)
+
+
+def _origin(block: str, span: Span) -> str:
+    file = span.source.name if span.source.is_ours else os.path.basename(span.source.name)
+    return f"Block {block} ({file}, line {span.line})."
 
 
 def _variant(steps: Steps) -> str:

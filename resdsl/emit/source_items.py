@@ -57,11 +57,14 @@ class Container:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """The items of a class in order, its outputs (the auxiliary ones behind the first) and its submodules."""
+    """The items of a class in order, its outputs (the auxiliary ones behind the first) and its submodules.
+
+    `positions` are the indices of the items by those of the nodes they come from, `uses` how often each is read.
+    """
 
     items: tuple[Item, ...]
     outputs: tuple[int, ...]
-    auxiliaries: tuple[str, ...]
+    positions: dict[int, int]
     uses: Counter[int]
     root: Container
 
@@ -70,14 +73,14 @@ def steps_of(
     nodes: Sequence[Node],
     input_shape: Shape,
     output: int,
-    auxiliaries: Sequence[tuple[str, int]],
+    auxiliaries: Sequence[int],
     prefix: str,
     overwriting: frozenset[str],
     parts: frozenset[str] = frozenset(),
 ) -> Steps:
     """The steps of a region whose nodes stand under `prefix` in the graph; `parts` are names that are no scope."""
     end = resolved(nodes, output)
-    heads = [resolved(nodes, index) for _, index in auxiliaries]
+    heads = [resolved(nodes, index) for index in auxiliaries]
     needed = needed_nodes(nodes, [end])
     wanted = sorted(needed | needed_nodes(nodes, heads))
     position = {REGION_INPUT: REGION_INPUT, **{index: number for number, index in enumerate(wanted)}}
@@ -92,7 +95,7 @@ def steps_of(
     uses.update(outputs)
     root = _tree(items)
     _mark_chains(root, items, uses)
-    return Steps(tuple(items), outputs, tuple(name for name, _ in auxiliaries), uses, root)
+    return Steps(tuple(items), outputs, position, uses, root)
 
 
 def resolved(nodes: Sequence[Node], index: int) -> int:

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from resdsl.emit.source_calls import kind_of
 from resdsl.emit.source_classes import Classes, SourceClass, leaves
 from resdsl.emit.source_forward import Forward
 from resdsl.emit.source_items import Container
-from resdsl.emit.source_layout import STEP, WIDTH, Bracket, Layout, call, flat, lines, packed, prefixed
+from resdsl.emit.source_layout import STEP, Bracket, Layout, call, lines, prefixed
+from resdsl.emit.source_series import Element, Series, element_runs
 from resdsl.emit.torch_names import module_name
-
-_SHORTEST_SERIES = 3
-_LONGEST_INLINE = 60
-
-
-@dataclass(frozen=True, slots=True)
-class _Element:
-    """A submodule to be made: its text, and for a block its class with its arguments as keywords or not."""
-
-    layout: Layout
-    head: str = ""
-    arguments: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-
 
 @dataclass(slots=True)
 class ClassWriter:
@@ -35,32 +21,29 @@ class ClassWriter:
     source: SourceClass
     helpers: set[str]
     comments: Mapping[int, str] = field(default_factory=dict)
-    _series: dict[str, int] = field(default_factory=dict)
+    _series: Series = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._series = Series(frozenset(parameter.name for parameter in self.source.parameters))
 
     def init_lines(self, indent: str) -> list[str]:
         """The statements that make the submodules."""
         result: list[str] = []
         for name, text in self._attributes().items():
             result.append(f"{indent}self.{name} = {text}")
-        children = list(self.source.steps.root.children.items())
-        position = 0
-        while position < len(children):
-            name, child = children[position]
-            if name.isdigit():
-                end = position
-                while end < len(children) and children[end][0] == str(int(name) + end - position):
-                    end += 1
-                elements = [self._element(child) for _, child in children[position:end]]
-                result.extend(self._numbered_lines(int(name), elements, indent))
-                position = end
-                continue
+        children = self.source.steps.root.children
+        names, made = list(children), list(children.values())
+        for start, end in _stretches(names):
             before: list[str] = []
-            where = indent + STEP if self._is_auxiliary(child) else indent
-            layout = prefixed(f"self.{name} = ", self._layout(child, before, where))
-            if self._is_auxiliary(child):
-                result.append(f"{indent}if auxiliary:")
+            if names[start].isdigit():
+                elements = [self._element(child, before, indent) for child in made[start:end]]
+                result.extend(self._numbered_lines(int(names[start]), elements, before, indent))
+                continue
+            is_auxiliary = self._is_auxiliary(made[start])
+            where = indent + STEP if is_auxiliary else indent
+            layout = prefixed(f"self.{names[start]} = ", self._element(made[start], before, where).layout)
+            result.extend([f"{indent}if auxiliary:"] if is_auxiliary else [])
             result.extend(before + lines(layout, where))
-            position += 1
         return result
 
     def forward_lines(self, indent: str) -> list[str]:
@@ -73,16 +56,17 @@ class ClassWriter:
                 leaf_of[index] = leaves(texts)
         return [indent + line for line in Forward(self.source.steps, leaf_of, self.comments).lines()]
 
-    def signature(self) -> str:
-        """The parameters of `__init__`: channels by position, all else by name."""
-        words, is_named = ["self"], False
+    def signature_lines(self, indent: str) -> list[str]:
+        """The head of `__init__`: channels by position, all else by name."""
+        is_named = False
+        words: list[Layout] = ["self"]
         for parameter in self.source.parameters:
             if parameter.kind != "channels" and not is_named:
                 words.append("*")
                 is_named = True
             default = "" if parameter.default is None else f" = {parameter.default}"
             words.append(f"{parameter.name}: {parameter.annotation}{default}")
-        return ", ".join(words)
+        return lines(call("def __init__", words), indent, " -> None:")
 
     # --- numbers that forward needs ---
 
@@ -109,79 +93,79 @@ class ClassWriter:
         index = child.leaves[0] if isinstance(child, Container) else child
         return self.source.steps.items[index].is_auxiliary
 
-    def _element(self, child: Container | int) -> _Element:
+    def _element(self, child: Container | int, before: list[str], indent: str) -> Element:
         if isinstance(child, Container):
-            before: list[str] = []
-            layout = self._layout(child, before, STEP * 2)
-            return _Element(layout)
+            return Element(self._container(child, before, indent))
         item = self.source.steps.items[child]
         texts = self.classes.arguments(item, leaves(self.source.texts[child]))
         if item.template is None:
             assert item.call is not None
             self.helpers.update({item.call.target} if "." not in item.call.target else ())
-            return _Element(call(item.call.target, texts))
+            return Element(call(item.call.target, texts))
         source = self.classes.use_of(item.template).source
         channels = iter(parameter.name for parameter in source.parameters if parameter.kind == "channels")
         names = tuple(text.partition("=")[0] if "=" in text else next(channels) for text in texts)
-        return _Element(call(source.name, texts), source.name, tuple(texts), names)
+        return Element(call(source.name, texts), source.name, tuple(texts), names)
 
-    def _layout(self, child: Container | int, before: list[str], indent: str) -> Layout:
-        if not isinstance(child, Container):
-            return self._element(child).layout
-        elements = [self._element(grandchild) for grandchild in child.children.values()]
-        if child.is_numbered:
+    def _container(self, container: Container, before: list[str], indent: str) -> Layout:
+        names = list(container.children)
+        elements = [self._element(child, before, indent) for child in container.children.values()]
+        if container.is_numbered:
             items: list[Layout] = []
-            for run in _runs(elements):
-                if len(run) == 1:
-                    items.append(run[0].layout)
-                else:
-                    items.append(Bracket("*(", (_loop_element(run), self._loop(run, 0, before, indent)), ")", comma=False))
+            for run in element_runs(elements):
+                loop = self._series.loop(run, before, indent) if len(run) > 1 else ""
+                together = Bracket("*(", (self._series.element(run), loop), comma=False)
+                items.append(together if len(run) > 1 else run[0].layout)
             return call("nn.Sequential", items)
-        if child.is_chain or any(name.isdigit() for name in child.children):
+        if any(name.isdigit() for name in names):
             self.helpers.add("OrderedDict")
-            return call("nn.Sequential", [self._named("OrderedDict", list(child.children), elements, before, indent)])
+            items = self._mixed_items(names, elements, before, indent)
+            return call("nn.Sequential", [call("OrderedDict", [Bracket("{", tuple(items), "}")])])
+        items = [prefixed(f"{name}=", made.layout) for name, made in zip(names, elements, strict=True)]
+        if container.is_chain:
+            self.helpers.add("OrderedDict")
+            return call("nn.Sequential", [call("OrderedDict", items)])
         self.helpers.add("Scope")
-        return self._named("Scope", list(child.children), elements, before, indent)
+        return call("Scope", items)
 
-    def _named(
-        self, head: str, names: list[str], elements: list[_Element], before: list[str], indent: str
-    ) -> Layout:
-        if not any(name.isdigit() for name in names):
-            return call(
-                head, [prefixed(f"{name}=", made.layout) for name, made in zip(names, elements, strict=True)]
-            )
+    def _mixed_items(
+        self, names: list[str], elements: list[Element], before: list[str], indent: str
+    ) -> list[Layout]:
+        """Items of a dictionary in which numbers and words are names."""
         items: list[Layout] = []
-        for run in _runs(elements):
-            first = names[len_before] if (len_before := _count(items, names)) < len(names) else ""
-            items.append(prefixed(f'"{first}": ', run[0].layout))
-        return Bracket(f"{head}({{", tuple(items), "})")
+        for start, end in _stretches(names):
+            position = start
+            for run in element_runs(elements[start:end]):
+                if len(run) > 1:
+                    loop = self._series.loop(run, before, indent, int(names[position]))
+                    parts = (prefixed("str(index): ", self._series.element(run)), loop)
+                    items.append(Bracket("**{", parts, "}", comma=False))
+                else:
+                    items.append(prefixed(f'"{names[position]}": ', run[0].layout))
+                position += len(run)
+        return items
 
-    def _numbered_lines(self, start: int, elements: list[_Element], indent: str) -> list[str]:
+    def _numbered_lines(self, start: int, elements: list[Element], before: list[str], indent: str) -> list[str]:
         """Submodules of the class itself that have numbers for names."""
         result: list[str] = []
         number = start
-        for run in _runs(elements):
+        for run in element_runs(elements):
             if len(run) == 1:
                 result.extend(lines(call("self.add_module", [f'"{number}"', run[0].layout]), indent))
             else:
-                before: list[str] = []
-                loop = flat(self._loop(run, number, before, indent))
-                index, made = "str(index)", _loop_element(run)
-                result.extend(before)
-                result.append(f"{indent}{loop}:")
-                result.extend(lines(call("self.add_module", [index, made]), indent + STEP))
+                result.append(f"{indent}{self._series.loop(run, before, indent, number)}:")
+                result.extend(lines(call("self.add_module", ["str(index)", self._series.element(run)]), indent + STEP))
             number += len(run)
-        return result
+        return before + result
 
 
-def _runs(elements: Sequence[_Element]) -> list[list[_Element]]:
-    """Equal neighbours together, and neighbours of one class whose arguments make a series."""
-    equal = [list(group) for _, group in groupby(elements, key=lambda made: flat(made.layout))]
-    runs: list[list[_Element]] = []
-    for is_series, group in groupby(equal, key=lambda run: (run[0].head, run[0].names) if len(run) == 1 else None):
-        together = list(group)
-        if is_series and is_series[0] and len(together) >= _SHORTEST_SERIES:
-            runs.append([run[0] for run in together])
+def _stretches(names: list[str]) -> list[tuple[int, int]]:
+    """Numbers that count up, from where to where; each word is one for itself."""
+    stretches: list[tuple[int, int]] = []
+    for position, name in enumerate(names):
+        before = names[position - 1] if position else ""
+        if name.isdigit() and before.isdigit() and int(name) == int(before) + 1:
+            stretches[-1] = (stretches[-1][0], position + 1)
         else:
-            runs.extend(together)
-    return runs
+            stretches.append((position, position + 1))
+    return stretches

@@ -54,7 +54,7 @@ def build_module(
         nodes = _needed(graph, ends)
         flow, modules, values = _build_flow(nodes, overwriting_nodes(graph, frozenset(ends)), maker)
         flow.output(_outputs(graph, tapped, values, auxiliary))
-        module = fx.GraphModule(modules, flow, class_name=graph.network.name)
+        module = fx.GraphModule(_tree(modules), flow, class_name=graph.network.name)
     module.meta[PLACES] = {node.name: node.place.place() for node in nodes}
     return module
 
@@ -149,3 +149,21 @@ def _outputs(
     if auxiliary and graph.auxiliaries:
         return (values[graph.output], *(values[node] for _, _, node in graph.auxiliaries))
     return values[graph.output]
+
+
+def _tree(modules: dict[str, nn.Module]) -> nn.Module:
+    """The modules under their paths in nested containers, in the order of the graph, which the state dict keeps."""
+    containers: dict[str, nn.Module] = {"": nn.Module()}
+    for path, module in modules.items():
+        scope, _, name = path.rpartition(".")
+        _container(containers, scope).add_module(name, module)
+    return containers[""]
+
+
+def _container(containers: dict[str, nn.Module], path: str) -> nn.Module:
+    found = containers.get(path)
+    if found is None:
+        scope, _, name = path.rpartition(".")
+        found = containers[path] = nn.Module()
+        _container(containers, scope).add_module(name, found)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import gcd
 from typing import TYPE_CHECKING
 
 from resdsl.diagnostics import Mistake, Problems
@@ -205,12 +206,20 @@ def differing_sizes(
         size = first_difference(a, b, least)
         if size is None:
             continue
-        always = not symbols or len(set(symbols)) > 1 or _always_differ(a, b, least)
-        if always:
+        if len(set(symbols)) != 1 or _growth(a) != _growth(b) or _always_differ(a, b, least):
             return {}
         if found is None:
             found = {"symbol": symbols[0], "size": size, "axis": axis, "left": at(a, size), "right": at(b, size)}
     return found
+
+
+def _growth(extent: int | Size) -> tuple[int, int]:
+    """How fast an extent grows with the free size, as a fraction in lowest terms; sides that fit grow alike."""
+    up, down = (0, 1) if isinstance(extent, int) else (1, 1)
+    for multiply, _, divide in extent.steps if isinstance(extent, Size) else ():
+        up, down = up * multiply, down * divide
+    common = gcd(up, down)
+    return up // common, down // common
 
 
 def _always_differ(a: int | Size, b: int | Size, least: int) -> bool:

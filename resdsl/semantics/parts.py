@@ -10,9 +10,9 @@ from resdsl.semantics.binding import Given, given_arguments, match_arguments
 from resdsl.semantics.model import Part
 from resdsl.semantics.region import Flow
 from resdsl.semantics.scope import Context, Scope
-from resdsl.semantics.shortcuts import lone_block, run_inline
+from resdsl.semantics.shortcuts import check_choice, lone_block, run_inline
 from resdsl.semantics.steps import StepResolver
-from resdsl.semantics.values import Poison, Value
+from resdsl.semantics.values import POISON, Poison, Value
 from resdsl.sizes import Extent, first_difference, resize
 from resdsl.source import Span
 from resdsl.suggest import closest
@@ -61,7 +61,7 @@ class PartResolver:
                     self.rules.growth[rule.halve] = (rule, scope)
                 case tree.ShortcutRule():
                     key = "shortcut"
-                    self.rules.shortcut = (self.steps.evaluator.evaluate(rule.value, scope), rule.value.span)
+                    self.rules.shortcut = self._shortcut(rule.value, scope)
                 case tree.DefaultRule():
                     key = rule.step.name
                     self._add_default(rule, scope)
@@ -69,6 +69,11 @@ class PartResolver:
                 facts = {"what": "the rule"}
                 self.problems.add(Mistake("R0408", rule.span, facts, (("first", seen[key], {}),)))
             seen[key] = rule.span
+
+    def _shortcut(self, expr: tree.Expr, scope: Scope) -> tuple[Value, Span]:
+        """The value of a choice of shortcut, poison where it is none, and its place."""
+        choice = check_choice(self.steps, self.steps.evaluator.evaluate(expr, scope), expr.span, scope)
+        return (POISON if choice is None else choice), expr.span
 
     def _add_default(self, rule: tree.DefaultRule, scope: Scope) -> None:
         ref = scope.definitions.find(rule.step.name)
@@ -150,7 +155,7 @@ class PartResolver:
         shortcut = self.rules.shortcut
         stated = by_kind.get(tree.ShortcutAttribute)
         if isinstance(stated, tree.ShortcutAttribute):
-            shortcut = (self.steps.evaluator.evaluate(stated.value, scope), stated.value.span)
+            shortcut = self._shortcut(stated.value, scope)
         stride = (2, 2) if halve else (1, 1)
         if filters is not None:
             self._filters = filters

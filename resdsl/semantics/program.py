@@ -179,8 +179,10 @@ class Loader:
             self.problems.add(Mistake(found.mistake.code, use.path.span, found.mistake.facts, related))
             return None
         name = os.path.relpath(path)
-        is_ours = _is_within(path, os.path.realpath(SPECS)) and not any(_is_within(path, root) for root in self._roots)
-        return self._parse(SourceFile(path if name.startswith("..") else name, text, path, is_ours=is_ours))
+        specs = os.path.realpath(SPECS)
+        is_ours = _is_within(path, specs) and not any(_is_within(path, root) for root in self._roots)
+        shown = os.path.relpath(path, specs) if is_ours else path if name.startswith("..") else name
+        return self._parse(SourceFile(shown, text, path, is_ours=is_ours))
 
     def _find(self, use: tree.Use, file: tree.File) -> str | None:
         """The file that a `use` means: beside the using file, in a root, or among the specs that come with resdsl."""

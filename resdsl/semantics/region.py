@@ -35,6 +35,7 @@ class Region:
         self.level = 0
         self._geometry: list[Geometry] = [Geometry()]
         self._numbers: dict[str, int] = {}
+        self._taken: set[str] = {""}
 
     def input(self) -> Flow:
         """The region's own input."""
@@ -58,7 +59,13 @@ class Region:
 
     def is_taken(self, name: str) -> bool:
         """Whether a node or a scope of this name exists."""
-        return any(node.name == name or node.name.startswith(f"{name}.") for node in self.nodes)
+        return name in self._taken
+
+    def _take(self, name: str) -> None:
+        """Note a node's name and the scopes around it."""
+        while name not in self._taken:
+            self._taken.add(name)
+            name = name.rpartition(".")[0]
 
     def add_op(
         self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, role: str, link: Link | None = None
@@ -79,6 +86,7 @@ class Region:
         ways = [self._geometry[flow.index + 1] for flow in inputs]
         way = _joined(op, ways) if op.spec.is_join else _through(op, ways[0])
         self._geometry.append(way)
+        self._take(name)
         self.nodes.append(Node(name, op, tuple(flow.index for flow in inputs), shape, span, role, link))
         return Flow(len(self.nodes) - 1, shape)
 
@@ -92,6 +100,7 @@ class Region:
         )
         stride = (before.stride[0] * inner.stride[0], before.stride[1] * inner.stride[1])
         self._geometry.append(Geometry(reach, stride, before.depth + inner.depth))
+        self._take(name)
         self.nodes.append(Node(name, template, (flow.index,), template.shape, span, role))
         self.level = max(self.level, template.level + 1)
         return Flow(len(self.nodes) - 1, template.shape)

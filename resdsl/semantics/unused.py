@@ -99,12 +99,14 @@ class _DefinitionCheck:
                     self.problems.add(misplaced(statement))
             case tree.Part() if is_network:
                 for attribute in statement.attributes:
-                    if isinstance(attribute, tree.FiltersAttribute):
+                    if isinstance(attribute, (tree.FiltersAttribute, tree.ShortcutAttribute)):
                         self._value(attribute.value)
                 self._body(statement.body)
             case tree.Rules() if is_network:
                 for rule in statement.rules:
-                    if isinstance(rule, tree.MapRule) and not isinstance(rule.growth, str):
+                    if isinstance(rule, tree.ShortcutRule):
+                        self._value(rule.value)
+                    elif isinstance(rule, tree.MapRule) and not isinstance(rule.growth, str):
                         self._value(rule.growth)
             case tree.Input() | tree.Expect() if is_network:
                 pass

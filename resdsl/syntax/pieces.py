@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Union
 
+from resdsl.records import Record
 from resdsl.syntax import tree
 
 Node = Union[tree.Definition, tree.Statement, tree.Rule, tree.NumberClaim, tree.ShapeClaim, tree.Setting, tree.Branch]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Brackets:
+class Brackets(Record):
     """`(a, b)` or `[a, b]` on one line, or the items on lines of their own, each with its comma."""
 
     opening: str
     items: tuple[Piece, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Braces:
+class Braces(Record):
     """` { a; b }` on one line, or the nodes on lines of their own.
 
     The opening brace is the first one at or behind the offset `start`; the closing one ends at `end`.
@@ -31,22 +29,19 @@ class Braces:
     joint: str = "; "
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrows:
+class Arrows(Record):
     """`a -> b -> c`, broken before an arrow; each with the offsets between which it stood."""
 
     steps: tuple[tuple[int, int, Piece], ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Aligned:
+class Aligned(Record):
     """A piece that begins in one column with those of the lines above and below."""
 
     piece: Piece
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Together:
+class Together(Record):
     """Pieces whose braces are all on one line or all broken."""
 
     pieces: tuple[Piece, ...]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
+Make = Callable[[], list[str]]
 SEPARATOR = "\n"
 _GOES_ON_AFTER = set("{ -> = == != <= >= < > + - * / // % , else".split())
 _GOES_ON_BEFORE = set("{ } -> else".split())
@@ -73,8 +75,7 @@ class RandomText:
     def name(self) -> str:
         return self.random.choice(_NAMES)
 
-    def some(self, make: object, least: int, most: int, joint: str) -> list[str]:
-        assert callable(make)
+    def some(self, make: Make, least: int, most: int, joint: str) -> list[str]:
         tokens: list[str] = []
         for number in range(self.random.randint(least, most)):
             tokens += [joint] * bool(number) + make()
@@ -112,8 +113,8 @@ class RandomText:
         items = self.some(lambda: [*([self.name(), "="] if self.chance(0.5) else []), *self.expr(0)], 0, 4, ",")
         return ["(", *items, *([","] if items and self.chance(0.2) else []), ")"]
 
-    def braces(self, make: object, least: int = 0) -> list[str]:
-        return ["{", *self.some(make, least, 3, SEPARATOR), "}"]
+    def braces(self, make: Make) -> list[str]:
+        return ["{", *self.some(make, 0, 3, SEPARATOR), "}"]
 
     def body(self, depth: int) -> list[str]:
         return self.braces(lambda: self.statement(depth + 1))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from resdsl.emit.picture import palette, text
-from resdsl.emit.picture.fonts import BOLD, FONT, text_width
-from resdsl.emit.picture.text import Value, attributes, name, words
+from resdsl.emit.picture.fonts import FONT, text_width
+from resdsl.emit.picture.text import Value, attributes, bold_words, name, words
 
 Point = tuple[float, float]
-_ALIGN = {"left": "\\l", "right": "\\r", "center": "\\n"}
 
 
 class Canvas:
@@ -47,13 +46,13 @@ class Canvas:
         tooltip: str = "",
     ) -> None:
         """One line of words whose left end, middle or right end is at x."""
-        width = text_width(content, size, is_bold=is_bold) + 1
+        width = text_width(content, size, is_bold=is_bold)
         middle = x + width / 2 if align == "left" else x - width / 2 if align == "right" else x
         self._texts += 1
-        label = words(content)[:-1] + ("" if align == "center" else _ALIGN[align]) + '"'
+        label = bold_words(content) if is_bold else words(content)
         self.node(
-            f"text {self._texts}", middle, y, width, size + 2, shape="plaintext", style='""', label=label, fontsize=size,
-            fontname=f'"{BOLD}"' if is_bold else None, fontcolor=f'"{color}"' if color != palette.INK else None,
+            f"text {self._texts}", middle, y, width + 4, size * 1.3 + 2, shape="plaintext", style='""', label=label, fontsize=size,
+            fontcolor=f'"{color}"' if color != palette.INK else None,
             tooltip=words(tooltip or content),
         )  # fmt: skip
 
@@ -76,12 +75,14 @@ class Canvas:
             box = ",".join(text.number(value) for value in (left, self.height - bottom, right, self.height - top))
             values = {"bb": f'"{box}"', **style}
             settings = "; ".join(f"{item}={text.number(value)}" for item, value in values.items() if value is not None)
-            lines.append(f"  subgraph {name(f'cluster {key}')} {{ {settings} }}")
+            lines.append(f"  subgraph {name('cluster ' + key)} {{ {settings} }}")
         for key, point, style in self._nodes:
-            lines.append(f"  {name(key)} {attributes({'pos': f'"{self._at(point)}"', **style})}")
+            values = {"pos": f'"{self._at(point)}"', **style}
+            lines.append(f"  {name(key)} {attributes(values)}")
         for tail, head, points, tip, style in self._edges:
             place = " ".join([*([f"e,{self._at(tip)}"] if tip else []), *self._all_at(points)])
-            lines.append(f"  {name(tail)} -> {name(head)} {attributes({'pos': f'"{place}"', **style})}")
+            values = {"pos": f'"{place}"', **style}
+            lines.append(f"  {name(tail)} -> {name(head)} {attributes(values)}")
         return "\n".join([*lines, "}"]) + "\n"
 
     def _defaults(self, title: str) -> list[str]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from resdsl.emit.picture import measures, palette
 from resdsl.emit.picture.canvas import Canvas
 from resdsl.emit.picture.fonts import text_width
-from resdsl.emit.picture.layout import Column, Placed
+from resdsl.emit.picture.layout import PLATE_PADDING, Column, Placed
 from resdsl.emit.picture.routes import OPTION_SIZE, Route, extent, route
-from resdsl.emit.picture.sketch import Tab, amount_text
+from resdsl.emit.picture.sketch import Tab
 from resdsl.emit.picture.text import Value, words
 from resdsl.ir.lower import FlatGraph
 
-PLATE_PADDING = 5.0
 BRACKET_GAP = 10.0
 TITLE_HEIGHT = 44.0
 WIRE_STYLES: dict[str, dict[str, Value | None]] = {
@@ -89,9 +88,8 @@ def draw(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) -> None:
     for spot in drawing.column.placed.values():
         _draw_unit(spot, drawing.prefix, canvas, x, y, palette.stage_colors(stages.get(spot.unit.part)))
         if spot.size_label:
-            is_left = spot.label_side == "left"
-            canvas.text(x + (-4 if is_left else 4), y + spot.bottom + 6.5, spot.size_label, measures.SMALL,
-                        align="right" if is_left else "left", color=palette.FAINT_INK)  # fmt: skip
+            canvas.text(x - 4, y + spot.bottom + 6.5, spot.size_label, measures.SMALL, align="right",
+                        color=palette.FAINT_INK)  # fmt: skip
     for way in drawing.routes:
         _draw_route(way, drawing.prefix, canvas, x, y)
 
@@ -126,17 +124,16 @@ def _draw_plates(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) ->
 def _draw_brackets(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float, stages: dict[str, int]) -> None:
     """A line beside each stage with its name."""
     for name, index in stages.items():
-        members = [spot for spot in drawing.column.trunk if spot.unit.part == name and spot.unit.kind != "stage"]
+        members = [spot for spot in drawing.column.placed.values() if spot.unit.part == name and spot.unit.kind != "stage"
+                   and spot.unit.role != "auxiliary"]  # fmt: skip
         if not members:
             continue
         top, bottom = min(spot.top for spot in members), max(spot.bottom for spot in members)
-        width = text_width(name, measures.WORDS, is_bold=True)
         line = x + drawing.left + max(text_width(other, measures.WORDS, is_bold=True) for other in stages) + 6
         color = palette.stage_colors(index)[1]
         canvas.node(f"{drawing.prefix}{name} line", line, y + (top + bottom) / 2, 2, bottom - top,
                     fillcolor=f'"{color}"', penwidth=0, tooltip=words(name))  # fmt: skip
         canvas.text(line - 5, y + top + 5.5, name, measures.WORDS, align="right", is_bold=True, color=color)
-        assert width >= 0
 
 
 def _draw_unit(spot: Placed, prefix: str, canvas: Canvas, x: float, y: float, colors: tuple[str, str]) -> None:
@@ -220,4 +217,4 @@ def _draw_route(way: Route, prefix: str, canvas: Canvas, x: float, y: float) -> 
                     is_bold=True, tooltip=tooltip)  # fmt: skip
 
 
-__all__ = ["NetworkDrawing", "amount_text", "draw", "title_lines"]
+__all__ = ["NetworkDrawing", "draw", "title_lines"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 FONT = "Helvetica,Arial,sans-serif"
-BOLD = "Helvetica-Bold,Arial Bold,sans-serif"
 
 # Thousandths of the font size; every other character counts as wide as a figure, those beyond Latin as wide as an em.
 _BY_WIDTH = {

@@ -38,8 +38,11 @@ def layer_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tuple
     drafts, owner = _draft_units(graph, paths)
     units = [_input_unit(graph), *(_finished(draft, owner) for draft in drafts)]
     units = _mark_shortcuts(units)
-    ends = [_auxiliary_end(graph, name, weight, owner[node].key) for name, weight, node in graph.auxiliaries]
-    return (*units, *ends)
+    for name, weight, node in graph.auxiliaries:
+        source = owner[node].key if node in owner else INPUT
+        position = next(index for index, unit in enumerate(units) if unit.key == source)
+        units.insert(position + 1, _auxiliary_end(graph, name, weight, source))
+    return tuple(units)
 
 
 def _draft_units(

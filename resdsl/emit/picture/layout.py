@@ -14,15 +14,21 @@ from resdsl.emit.picture import measures
 from resdsl.emit.picture.sketch import Sketch, Unit, Wire
 
 GAP = 9.0
-FORK_GAP = 14.0
 LABEL_GAP = 15.0
-PLATE_GAP = 9.0
-SIDE_GAP = 17.0
+EXIT = 4.0
+BELOW_EXIT = 10.0
+LABEL_HEIGHT = 10.0
+PLATE_PADDING = 5.0
+PLATE_GAP = 8.0
+SIDE_GAP = 13.0
 
 
 @dataclass(slots=True, eq=False)
 class Placed:
-    """A unit with its place: x of its middle, y of its top and bottom, width of its own shape and with strips."""
+    """A unit with its place: x of its middle, y of its top and bottom, width of its own shape and with strips.
+
+    `exit` is how far below its bottom wires leave to the sides, `size_label` its map's size where that is told.
+    """
 
     unit: Unit
     x: float = 0.0
@@ -30,8 +36,8 @@ class Placed:
     bottom: float = 0.0
     width: float = 0.0
     outer: float = 0.0
+    exit: float = EXIT
     size_label: str = ""
-    label_side: str = "left"
 
     @property
     def main_top(self) -> float:
@@ -91,6 +97,7 @@ def _column(sketch: Sketch) -> Column:
         spot.width = measures.main_width(spot.unit, width if on_trunk else 0.0)
         spot.outer = measures.outer_width(spot.unit, width if on_trunk else 0.0)
     _label_sizes(trunk, chains)
+    _set_exits(placed, trunk, chains)
     return Column(sketch, placed, trunk, chains, frozenset(spot.unit.key for spot in trunk))
 
 
@@ -161,15 +168,37 @@ def _add_chain(
 
 
 def _label_sizes(trunk: list[Placed], chains: Iterable[Chain]) -> None:
-    """Note the map's size where it changes along the trunk, on the side on which no branch leaves."""
-    leaving = {chain.fork.unit.key for chain in chains if chain.side == "left"}
-    shape = trunk[0].unit.shape
-    for spot in trunk[1:]:
-        unit = spot.unit
-        if unit.shape and unit.shape != shape and unit.kind != "stage":
-            shape = unit.shape
+    """Note the size where it changes along the trunk; beside a branch or shortcut only a change of the map counts."""
+    rank = {spot.unit.key: index for index, spot in enumerate(trunk)}
+    inside: set[int] = set()
+    for chain in chains:
+        if chain.join and chain.fork.unit.key in rank and chain.join.unit.key in rank:
+            inside.update(range(rank[chain.fork.unit.key] + 1, rank[chain.join.unit.key]))
+    is_branched = {
+        index
+        for chain in chains
+        if chain.join and chain.units and chain.wire and chain.wire.kind == "branch" and chain.fork.unit.key in rank
+        for index in range(rank[chain.fork.unit.key] + 1, rank.get(chain.join.unit.key, 0))
+    }
+    told = trunk[0].unit.shape
+    for index, spot in enumerate(trunk):
+        shape = spot.unit.shape
+        if not shape or spot.unit.kind == "stage" or index in is_branched:
+            continue
+        if shape != told and (index not in inside or shape[1:] != told[1:]):
+            told = shape
             spot.size_label = _shape_words(shape)
-            spot.label_side = "right" if unit.key in leaving else "left"
+
+
+def _set_exits(placed: dict[str, Placed], trunk: list[Placed], chains: Iterable[Chain]) -> None:
+    """Wires to the sides leave below a size that stands on their side, and below the plate that ends here."""
+    for chain in chains:
+        if chain.side == "left" and chain.fork.size_label:
+            chain.fork.exit = EXIT + LABEL_HEIGHT
+    for below in trunk[1:]:
+        source = placed[below.unit.wires[below.unit.primary].source]
+        if source.unit.plate and source.unit.plate != below.unit.plate:
+            source.exit += PLATE_PADDING
 
 
 def _shape_words(shape: tuple[object, ...]) -> str:
@@ -220,14 +249,14 @@ def _stack_by(columns: list[Column], keys: list[str], *, by_block: bool, is_one:
 
 def _gaps_below(column: Column) -> dict[str, float]:
     forks = {chain.fork.unit.key for chain in column.chains}
-    plate_of = {spot.unit.key: spot.unit.plate for spot in column.placed.values()}
     gaps: dict[str, float] = {}
     for key, spot in column.placed.items():
-        gaps[key] = LABEL_GAP if spot.size_label else FORK_GAP if key in forks and spot.unit.kind != "point" else GAP
+        gap = LABEL_GAP if spot.size_label else GAP
+        gaps[key] = max(gap, spot.exit + BELOW_EXIT) if key in forks and spot.unit.kind != "point" else gap
     for below in column.trunk[1:]:
-        source = below.unit.wires[below.unit.primary].source
-        if plate_of[source] != below.unit.plate:
-            gaps[source] += PLATE_GAP
+        source = column.placed[below.unit.wires[below.unit.primary].source]
+        if source.unit.plate != below.unit.plate:
+            gaps[source.unit.key] += PLATE_GAP
     return gaps
 
 
@@ -236,7 +265,7 @@ def _least_top(column: Column, spot: Placed, wire: Wire, gaps: dict[str, float])
     is_primary = spot.unit.wires[spot.unit.primary] is wire
     if is_primary and spot.unit.key in column.on_trunk:
         return source.bottom + gaps[wire.source]
-    return source.bottom + (SIDE_GAP if is_primary and source.unit.key in column.on_trunk else GAP)
+    return source.bottom + (source.exit + SIDE_GAP if is_primary and source.unit.key in column.on_trunk else GAP)
 
 
 def _center(chain: Chain) -> None:

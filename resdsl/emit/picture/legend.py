@@ -27,9 +27,10 @@ def entries(drawings: Iterable[NetworkDrawing]) -> list[tuple[str, str]]:
             kinds |= {"strips"} if spot.unit.before or spot.unit.after else set()
         kinds |= {"plate"} if drawing.column.sketch.plates else set()
     options = sorted({way.wire.label for d in drawings for way in d.routes if way.wire.kind == "changed"} - {""})
+    option = f" (option {', '.join(options)})" if options else ""
     known = {
         "identity": "identity shortcut",
-        "changed": f"shortcut that changes the shape{f' (option {", ".join(options)})' if options else ''}",
+        "changed": f"shortcut that changes the shape{option}",
         "+": "sum of branch and shortcut",
         "×": "product of its inputs",
         "gate": "gated sum: T · H(x) + (1 − T) · x",

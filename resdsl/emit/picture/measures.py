@@ -19,7 +19,7 @@ TAB_PADDING = 8.0
 
 _FIXED = {"join": (JOIN_SIZE, JOIN_SIZE), "gate": (GATE_SIZE, GATE_SIZE), "concat": (46.0, JOIN_SIZE),
           "point": (POINT_SIZE, POINT_SIZE)}  # fmt: skip
-FILLS_COLUMN = frozenset({"box", "pool", "strip", "block", "more"})
+FILLS_COLUMN = frozenset({"box", "pool", "strip", "block", "more", "stage"})
 
 
 def words_width(unit: Unit) -> float:

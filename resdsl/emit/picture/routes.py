@@ -11,7 +11,6 @@ from resdsl.emit.picture.layout import Chain, Column, Placed
 from resdsl.emit.picture.sketch import Wire
 
 ARROW = 5.0
-EXIT = 4.0
 LANE_GAP = 13.0
 CHAIN_GAP = 16.0
 BEND = 55.0
@@ -56,7 +55,7 @@ def route(column: Column) -> list[Route]:
 
 
 def _top(chain: Chain) -> float:
-    return chain.fork.bottom + EXIT
+    return chain.fork.bottom + chain.fork.exit
 
 
 def _bottom(chain: Chain) -> float:
@@ -73,7 +72,7 @@ class _Lanes:
                 taken.append((spot.top, spot.bottom, spot.outer / 2))
             if spot.size_label:
                 width = text_width(spot.size_label, measures.SMALL) + 6
-                self._taken[spot.label_side].append((spot.bottom, spot.bottom + 12, width))
+                self._taken["left"].append((spot.bottom, spot.bottom + 12, width))
 
     def place(self, chain: Chain) -> None:
         """Take the innermost free lane for a chain, then for the chains that hang on it."""
@@ -102,8 +101,12 @@ def _descent(source: Placed, target: Placed, wire: Wire) -> Route:
     end = (target.x, target.top - ARROW)
     if abs(source.x - target.x) < 0.5:
         return Route(source, target, wire, _line((source.x, source.bottom), end), tip)
-    start = (source.x, source.bottom + EXIT)
-    return Route(source, target, wire, _turn_down(start, end), tip)
+    start = (source.x, source.bottom + source.exit)
+    bend = (target.x, min(end[1], start[1] + BEND))
+    points = _turn_down(start, bend)
+    if end[1] - bend[1] > 0.5:
+        points += _line(bend, end)[1:]
+    return Route(source, target, wire, points, tip)
 
 
 def _entry(source: Placed, target: Placed, wire: Wire, chain: Chain | None) -> Route:
@@ -112,7 +115,8 @@ def _entry(source: Placed, target: Placed, wire: Wire, chain: Chain | None) -> R
     tip = (target.x + sign * target.width / 2, target.middle)
     end = (tip[0] + sign * ARROW, tip[1])
     start = (source.x, source.bottom)
-    points = _turn_in(start, end)
+    bend = (source.x, max(start[1], end[1] - BEND))
+    points = (*_line(start, bend)[:-1], *_turn_in(bend, end)) if bend[1] - start[1] > 0.5 else _turn_in(start, end)
     label = None
     if wire.label and chain is not None:
         label = (source.x + sign * 5, source.bottom + 7)
@@ -122,7 +126,7 @@ def _entry(source: Placed, target: Placed, wire: Wire, chain: Chain | None) -> R
 def _arc(source: Placed, target: Placed, wire: Wire, chain: Chain) -> Route:
     """Out to a lane, down beside the trunk, and into the side of the join."""
     sign = 1 if chain.side == "right" else -1
-    start = (source.x, source.bottom + EXIT)
+    start = (source.x, source.bottom + source.exit)
     tip = (target.x + sign * target.width / 2, target.middle)
     end = (tip[0] + sign * ARROW, tip[1])
     bend = min((end[1] - start[1]) / 2, BEND)
@@ -164,5 +168,5 @@ def extent(column: Column, routes: Iterable[Route]) -> tuple[float, float]:
             )
     for spot in column.trunk:
         width = text_width(spot.size_label, measures.SMALL) + 8
-        (left if spot.label_side == "left" else right).append(-width if spot.label_side == "left" else width)
+        left.append(-width)
     return min(left), max(right)

@@ -62,13 +62,13 @@ def _content(ops: tuple[OpNode, ...], graph: FlatGraph, part: Part | None) -> tu
     blocks = Counter(node.content.block for node in nodes if isinstance(node.content, Template))
     if not blocks:
         return _layers(ops)
-    joins = [node for node in ops if node.shortcut_from]
-    changed = Counter(f"{node.option} (shape changes)" if node.is_shape_changed else node.option for node in joins)
-    plain = {node.option for node in joins}
     words = [f"{count} × {block}" for block, count in blocks.items()]
+    joins = [node for node in ops if node.shortcut_from]
     if joins:
-        told = ", ".join(f"{count} {option}" for option, count in changed.items())
-        words.append(f"shortcuts: {told}" if len(changed) > 1 or plain != {"identity"} else f"{len(joins)} shortcuts")
+        options = " and ".join(sorted({node.option for node in joins}))
+        changed = sum(node.is_shape_changed for node in joins)
+        told = f", {changed} change{'s' if changed == 1 else ''} the shape" if changed else ""
+        words.append(f"{len(joins)} shortcut{'' if len(joins) == 1 else 's'} {options}{told}")
     return tuple(words)
 
 

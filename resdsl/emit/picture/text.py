@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from urllib.parse import quote
 
 Value = str | float | int
@@ -12,14 +13,19 @@ _CONTROL = {code: " " for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
 _CONTROL |= {code: "?" for code in (*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
-def words(text: str, *, break_as: str = "\\n") -> str:
+def words(text: str) -> str:
     r"""A quoted label or tooltip that shows `text` as it is.
 
     Graphviz replaces `\N`, `\G`, `\E`, `\L` and the like, and entities such as `&lt;`; backslashes and ampersands are
-    doubled or written out, so that neither happens. A line break becomes `break_as`: `\n`, or `\l` for left alignment.
+    doubled or written out, so that neither happens.
     """
     clean = text.translate(_CONTROL).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + clean.replace("\n", break_as) + '"'
+    return '"' + clean.replace("\n", "\\n") + '"'
+
+
+def bold_words(text: str) -> str:
+    """A bold label. Only Graphviz' HTML-like labels are bold in whichever font of a list a machine has."""
+    return f"<<B>{escape(text.translate(_CONTROL))}</B>>"
 
 
 def name(text: str) -> str:
