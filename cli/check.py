@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resdsl.diagnostics import Diagnostic
+
 OK, USER_MISTAKE = 0, 1
 
 
@@ -22,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .diagnostics import print_json, print_text, unique
 
-    found = []
+    found: list[Diagnostic] = []
     count = 0
     paths = spec_files(args.specs)
     for path in paths:

@@ -42,16 +42,7 @@ def run(args: argparse.Namespace) -> int:
     for path in _spec_files(args.paths):
         count += 1
         try:
-            source = _read(path)
-            text = format_file(parser.parse(source))
-            is_changed = _is_changed(path, source, text)
-            if args.stdout or (path == STANDARD_INPUT and not args.check):
-                _write_as_it_is(console, text)
-            elif args.check and is_changed:
-                _show_difference(console, source, text)
-            elif is_changed:
-                write_text_beside(path, text)
-            changed += is_changed
+            changed += _format(path, parser, args)
         except MistakeFound as found:
             faulty += 1
             _show_mistake(console, found.mistake)
@@ -66,6 +57,21 @@ def run(args: argparse.Namespace) -> int:
     if not faulty and not args.stdout and STANDARD_INPUT not in args.paths:
         _conclude(console, args.check, changed, count)
     return USER_MISTAKE if faulty or (args.check and changed) else OK
+
+
+def _format(path: str, parser: Parser, args: argparse.Namespace) -> bool:
+    """Format one file in the way asked for; return whether its layout was another one."""
+    console: Console = args.console
+    source = _read(path)
+    text = format_file(parser.parse(source))
+    is_changed = _is_changed(path, source, text)
+    if args.stdout or (path == STANDARD_INPUT and not args.check):
+        _write_as_it_is(console, text)
+    elif args.check and is_changed:
+        _show_difference(console, source, text)
+    elif is_changed:
+        write_text_beside(path, text)
+    return is_changed
 
 
 def _spec_files(paths: Iterable[str]) -> Iterator[str]:

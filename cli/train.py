@@ -49,13 +49,17 @@ def run(args: argparse.Namespace) -> int:
     except CompileError as error:
         print_text(console, error.diagnostics)
         return USER_MISTAKE
+    classes = net.output_shape[0]
+    if len(net.output_shape) != 1 or not isinstance(classes, int):
+        console.print_error(f"{net.name} gives a map: to train it, end it in a vector with one number a class")
+        return USER_MISTAKE
     if net.recipe is None:
         console.print_error(f"{args.spec}: {net.name} has no recipe; add one to the spec, for example:\n\n{EXAMPLE}")
         return USER_MISTAKE
-    return _train(net, net.recipe, args)
+    return _train(net, net.recipe, classes, args)
 
 
-def _train(net: Net, written: Recipe, args: argparse.Namespace) -> int:
+def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) -> int:
     from resdsl.recipe import RecipeError, override
     from resdsl.train import TrainError, choose_device, seed_weights, train
 
@@ -73,7 +77,7 @@ def _train(net: Net, written: Recipe, args: argparse.Namespace) -> int:
                 net.to_torch(init=recipe.init, auxiliary=bool(net.auxiliary_weights)),
                 recipe,
                 args.out or free_folder(Path("runs"), net.name),
-                classes=net.output_shape[0],
+                classes=classes,
                 input_shape=net.input_shape,
                 name=net.name,
                 device=device,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from resdsl.source import Span
 
 MAX_REPORTED = 100
+Related = tuple[tuple[str, Span, Mapping[str, object]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Mistake:
     code: str
     span: Span
     facts: Mapping[str, object] = field(default_factory=dict)
-    related: tuple[tuple[str, Span, Mapping[str, object]], ...] = ()
+    related: Related = ()
     hints: tuple[str, ...] = ()
 
 
@@ -119,7 +120,7 @@ class Problems:
             related = (("origin", span, {}), *related)
             mistake = Mistake(mistake.code, site, mistake.facts, related, mistake.hints)
         known = {mistake.span, *(place for _, place, _ in related)}
-        further = [
+        further: list[tuple[str, Span, Mapping[str, object]]] = [
             ("call", call, {})
             for call in (*calls[:1], *calls[1:][-1:])
             if call not in known and not call.contains(mistake.span)

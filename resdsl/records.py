@@ -6,7 +6,7 @@ functions for each class, which was a third of the start-up time. A `Record` sha
 
 from __future__ import annotations
 
-from typing import Any, dataclass_transform
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
 _set = object.__setattr__
 
@@ -17,7 +17,7 @@ class _RecordType(type):
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
         fields = tuple(namespace.get("__annotations__", ()))
         defaults = {field: namespace.pop(field) for field in fields if field in namespace}
-        namespace.update(__slots__=fields, __match_args__=fields, _defaults=defaults)
+        namespace.update(__slots__=fields, __match_args__=fields, _fields=fields, _defaults=defaults)
         return super().__new__(mcs, name, bases, namespace)
 
 
@@ -25,16 +25,19 @@ class _RecordType(type):
 class Record(metaclass=_RecordType):
     """Base of frozen records: fields by annotation, compared by identity."""
 
+    if TYPE_CHECKING:
+        _fields: tuple[str, ...]
+        _defaults: dict[str, Any]
+
     def __init__(self, *values: Any, **named: Any) -> None:
-        fields = self.__match_args__
+        fields = self._fields
         for field, value in zip(fields, values, strict=False):
             _set(self, field, value)
         if len(values) != len(fields) or named:
             self._fill(len(values), named)
 
     def _fill(self, given: int, named: dict[str, Any]) -> None:
-        fields: tuple[str, ...] = self.__match_args__
-        defaults: dict[str, Any] = self._defaults  # type: ignore[attr-defined]
+        fields, defaults = self._fields, self._defaults
         wrong = [name for name in named if name not in fields[given:]]
         missing = [name for name in fields[given:] if name not in named and name not in defaults]
         if given > len(fields) or wrong or missing:
@@ -49,9 +52,9 @@ class Record(metaclass=_RecordType):
         raise AttributeError(f"{type(self).__name__} is frozen: cannot delete {name}")
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
         return f"{type(self).__name__}({shown})"
 
     def replaced(self, **changes: Any) -> Any:
         """A copy with some fields changed."""
-        return type(self)(*(changes.get(name, getattr(self, name)) for name in self.__match_args__))
+        return type(self)(*(changes.get(name, getattr(self, name)) for name in self._fields))

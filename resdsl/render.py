@@ -34,7 +34,7 @@ def render_all(diagnostics: Iterable[Diagnostic], paint: Paint = no_colour) -> s
 
 def render(diagnostic: Diagnostic, paint: Paint = no_colour) -> str:
     """One diagnostic as lines of text, each ending in a line break."""
-    lines = [paint(f"error[{diagnostic.code}]", "error") + paint(f": {diagnostic.title}", "title")]
+    lines = [paint(f"error[{diagnostic.code}]", "error") + paint(f": {_visible(diagnostic.title)}", "title")]
     files = _by_file(diagnostic)
     gutter = max(len(str(line)) for marks in files.values() for line in marks)
     for number, (source, marks) in enumerate(files.items()):
@@ -91,16 +91,26 @@ def _underline(text: str, offset: int, label: Label, mark: str, role: str, paint
     end_line, end_column = source.line_and_column(label.span.end)
     start = column - 1
     end = end_column - 1 if end_line == line else len(text.rstrip())
-    before = " " * len(_visible(text[offset:start]))
-    width = max(1, len(_visible(text[start : min(end, offset + MAX_WIDTH)])))
+    before = " " * _cells(_visible(text[offset:start]))
+    width = max(1, _cells(_visible(text[start : min(end, offset + MAX_WIDTH)])))
     return before + paint(mark * width + (f" {_visible(label.text)}" if label.text else ""), role)
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian letters and pictures take two, accents none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _visible(text: str, keep_lines: bool = False) -> str:
     """Text without control characters that could fool a terminal; tabs become spaces."""
     if text.isascii() and text.isprintable():
         return text
+    kept = "\n" if keep_lines else ""
     return "".join(
-        char if char.isprintable() or (keep_lines and char == "\n") else _TAB if char == "\t" else "\N{REPLACEMENT CHARACTER}"
+        char if char.isprintable() or char == kept else _TAB if char == "\t" else "\N{REPLACEMENT CHARACTER}"
         for char in text
     )

@@ -40,9 +40,7 @@ def diagnose(mistake: Mistake) -> Diagnostic:
         mistake.code,
         _filled(entry.title, mistake.facts),
         Label(mistake.span, _CALLS["call"] if is_call else _filled(entry.label, mistake.facts)),
-        tuple(
-            Label(span, _filled(templates[key], {**mistake.facts, **facts})) for key, span, facts in mistake.related
-        ),
+        tuple(Label(span, _filled(templates[key], {**mistake.facts, **facts})) for key, span, facts in mistake.related),
         (*mistake.hints, *(hint for hint in hints if hint)),
     )
 
@@ -97,7 +95,7 @@ def _hint(template: str, facts: Mapping[str, object]) -> str | None:
 
 def _plain_title(title: str) -> str:
     """The title without particular facts."""
-    return _filled(title, {name: "..." for name in _fields(title)}).replace("`...`", "...")
+    return _filled(title, dict.fromkeys(_fields(title), "...")).replace("`...`", "...")
 
 
 def _fields(template: str) -> list[str]:

@@ -22,13 +22,17 @@ ENTRIES = (
         _expecting("parameters 700"),
         _expecting("parameters 634"),
         related={"network": "of this network"},
-        hints=("if the network is right, write `{word} {exact}`", "for a rounded number write `{word} {written} within {within}`"),
+        hints=(
+            "if the network is right, write `{word} {exact}`",
+            "for a rounded number write `{word} {written} within {within}`",
+        ),
     ),
     Entry(
         "R0502",
         "nothing is measured under the name `{name}`",
         "known are {known}",
-        "Expectations are about depth, parameters, macs (multiply-adds), activations, buffers, receptive_field, stride, "
+        "Expectations are about depth, parameters, macs (multiply-adds), activations, buffers, "
+        "receptive_field, stride, "
         "and `output of PLACE is SHAPE`.",
         _expecting("flops 100M"),
         _expecting("depth 2"),

@@ -24,7 +24,8 @@ ENTRIES = (
         "R0002",
         "the file is too large: a spec has at most {limit}",
         "",
-        "The limit keeps a file that is no spec from filling the memory. A spec of thousands of layers is short: repeat "
+        "The limit keeps a file that is no spec from filling the memory. A spec of thousands of layers is "
+        "short: repeat "
         "blocks with `18 x basic`, and split large collections over several files with `use`.",
         "",
         "",
@@ -52,7 +53,8 @@ ENTRIES = (
         "R0005",
         "the file is not UTF-8 text",
         "these bytes are no character",
-        "Specs are UTF-8 text. Save the file in that encoding; a spec with nothing but ASCII characters is UTF-8 already.",
+        "Specs are UTF-8 text. Save the file in that encoding; a spec with nothing but ASCII characters is "
+        "UTF-8 already.",
         "",
         "",
         related={"bytes": "these bytes"},
@@ -93,7 +95,7 @@ ENTRIES = (
         "Each name stands for one thing in a file. Rename one of the two, or use only one of the files; a definition "
         "in the file itself comes before both.",
         'use "one.res"\nuse "two.res"\n',
-        'block own {\n  conv(3x3, filters) -> bn\n}\n',
+        "block own {\n  conv(3x3, filters) -> bn\n}\n",
         related={"first": "`{name}` is defined here", "second": "and here"},
         beside={
             "one.res": "block own { conv(3x3, 16) -> bn }\n",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from resdsl.catalogue.entry import Entry
 
-
 _GUESS = ("did you mean `{guess}`?",)
 
 
@@ -18,8 +17,10 @@ ENTRIES = (
         "R0201",
         "there is no value named `{name}`",
         "nothing of this name can be seen here",
-        "A name in an expression is a parameter, `index` and `count` of a repetition, `filters`, `stride`, `channels`, "
-        "`height` or `width` of the place in the network, or a block or shortcut. Definitions see their own parameters, "
+        "A name in an expression is a parameter, `index` and `count` of a repetition, `filters`, `stride`, "
+        "`channels`, "
+        "`height` or `width` of the place in the network, or a block or shortcut. Definitions see their own "
+        "parameters, "
         "not those of the network that calls them.",
         _network("conv(3x3, widht) -> relu", heading="network tiny(width = 16)"),
         _network("conv(3x3, width) -> relu", heading="network tiny(width = 16)"),
@@ -29,7 +30,8 @@ ENTRIES = (
         "R0202",
         "there is no step or block `{name}`",
         "",
-        "A step is one of the language's own (conv, bn, relu, ...), a block that this file, a used file or the library "
+        "A step is one of the language's own (conv, bn, relu, ...), a block that this file, a used file or "
+        "the library "
         "defines, or a class of torch.nn written as `nn.GELU`.",
         _network("conv(3x3, 16) -> rellu"),
         _network("conv(3x3, 16) -> relu"),
@@ -39,7 +41,8 @@ ENTRIES = (
         "R0203",
         "`{callee}` has no argument `{name}`",
         "it takes {names}",
-        "Arguments are given by place or by name, and the names are those of the definition. Blocks also take `filters`, "
+        "Arguments are given by place or by name, and the names are those of the definition. Blocks also "
+        "take `filters`, "
         "`stride` and `shortcut`, by name only, in place of what the stage hands to them.",
         _network("conv(3x3, 16, strides = 2)"),
         _network("conv(3x3, 16, stride = 2)"),
@@ -101,7 +104,8 @@ ENTRIES = (
         "the map size is free here: `{size}` is not a number",
         "expected {wanted}",
         "With an input such as `3 x H x W` the compiler works with the sizes as symbols. They can be added to, "
-        "multiplied and divided (`//`) by known numbers and used as sizes, but nothing can be counted or decided by them.",
+        "multiplied and divided (`//`) by known numbers and used as sizes, but nothing can be counted or "
+        "decided by them.",
         "network tiny {\n  input 3 x H x W\n  conv(3x3, height)\n}\n",
         "network tiny {\n  input 3 x 32 x 32\n  conv(3x3, height)\n}\n",
         hints=("state the size in `input`, or use a number here",),
@@ -135,13 +139,14 @@ ENTRIES = (
     ),
     Entry(
         "R0214",
-        "there is no place named `{name}` before this",
+        "there is no place named `{name}`",
         "",
-        "A place is named with `as` behind a step; a stage is a place too, and `input` is the beginning of the network "
+        "A place is named with `as` behind a step; a stage is a place too, and `input` is the beginning of "
+        "the network "
         "or block. Only places that come earlier, in the same network or block, can be joined.",
         _network("conv(3x3, 16) as early -> relu", "conv(3x3, 16) -> add(erly)"),
         _network("conv(3x3, 16) as early -> relu", "conv(3x3, 16) -> add(early)"),
-        hints=("did you mean `{guess}`?", "places are named by `as`: known here are {places}"),
+        hints=("did you mean `{guess}`?", "known here are {places}; `as` behind a step names another place"),
     ),
     Entry(
         "R0215",
@@ -151,13 +156,14 @@ ENTRIES = (
         "with `basic(filters = 64)`.",
         _network("basic"),
         _network("basic(filters = 16, shortcut = B)"),
-        hints=("write `filters 64` behind the stage's name, a rule `same map -> same filters`, or `(filters = 64)` in the call",),
+        hints=("write `filters 64` behind the stage's name, a rule for its filters, or `(filters = 64)` in the call",),
     ),
     Entry(
         "R0216",
         "a vector has no `{name}`",
         "the value here is {shape}",
-        "`height` and `width` are those of the feature map at this place; behind a global pool or `flatten` there is none.",
+        "`height` and `width` are those of the feature map at this place; behind a global pool or `flatten` "
+        "there is none.",
         _network("global_avg_pool -> linear(height)"),
         _network("global_avg_pool -> linear(channels)"),
     ),
@@ -165,7 +171,8 @@ ENTRIES = (
         "R0217",
         "`{name}` is a shortcut, not a step",
         "",
-        "A shortcut says what goes around the branch of a residual. It is chosen by a rule, a stage, a block's call or "
+        "A shortcut says what goes around the branch of a residual. It is chosen by a rule, a stage, a "
+        "block's call or "
         "`residual(shortcut = ...)`; blocks and steps stand in chains.",
         _network("conv(3x3, 16) -> B"),
         _network("conv(3x3, 16) -> projection(filters = 16)"),
@@ -203,7 +210,8 @@ ENTRIES = (
         "R0221",
         "`{name}` is a name of the language and cannot be defined",
         "",
-        "Steps, functions and the names of a place (filters, stride, channels, height, width, index, count, none) have "
+        "Steps, functions and the names of a place (filters, stride, channels, height, width, index, count, "
+        "none) have "
         "their meaning everywhere.",
         "block relu { bn }\n",
         "block my_relu { bn -> relu }\n",

@@ -45,7 +45,8 @@ ENTRIES = (
         "R0703",
         "{message}",
         "",
-        "A recipe needs data, an optimizer and a length (iterations or epochs); everything else has a default. Settings "
+        "A recipe needs data, an optimizer and a length (iterations or epochs); everything else has a "
+        "default. Settings "
         "must also fit together: the learning rate changes while training lasts, and a warm-up has one end.",
         _recipe(optimizer=""),
         _recipe(),

@@ -22,7 +22,8 @@ ENTRIES = (
         "R0401",
         "stage `{stage}` contradicts the rule: {stated} filters where the rule asks for {ruled}",
         "the stage states {stated}",
-        "A rule gives each stage its filters from those of the stage before. A stage may state the same number; another "
+        "A rule gives each stage its filters from those of the stage before. A stage may state the same "
+        "number; another "
         "one must say that it overrides the rule.",
         _staged("stage one             { 2 x basic }", "stage two, halve map, filters 48 { 2 x basic }"),
         _staged("stage one             { 2 x basic }", "stage two, halve map, override filters 48 { 2 x basic }"),
@@ -33,7 +34,8 @@ ENTRIES = (
         "R0402",
         "stage `{stage}` should {wanted}, but its blocks do something else",
         "the map is {before} before this stage and {after} behind it",
-        "A stage says what it does to the map: `halve map`, `same map`, or nothing, which means the same map wherever a "
+        "A stage says what it does to the map: `halve map`, `same map`, or nothing, which means the same map "
+        "wherever a "
         "rule for `same map` is given. What its blocks do must agree.",
         _staged("stage one { 2 x basic(stride = 2) }"),
         _staged("stage one, halve map { 2 x basic }"),
@@ -82,7 +84,8 @@ ENTRIES = (
         "R0407",
         "{what} cannot stand here",
         "only {where}",
-        "Stages, stem, head, input, rules and expectations belong to a network, cases to a shortcut, auxiliary heads to "
+        "Stages, stem, head, input, rules and expectations belong to a network, cases to a shortcut, "
+        "auxiliary heads to "
         "the trunk of a network.",
         "block odd {\n  input 3 x 32 x 32\n  relu\n}\n\n" + _network("conv(3x3, 16) -> odd"),
         "block even {\n  relu\n}\n\n" + _network("conv(3x3, 16) -> even"),
@@ -128,7 +131,8 @@ ENTRIES = (
         "R0412",
         "a variant cannot have steps of its own",
         "",
-        "`network b = a { ... }` replaces parts, the input or rules of `{base}` and can have its own expectations. Steps "
+        "`network b = a { ... }` replaces parts, the input or rules of `{base}` and can have its own "
+        "expectations. Steps "
         "outside a part have no place in it.".replace("`{base}`", "its base"),
         _staged("stage one { basic }") + "\nnetwork more = tiny {\n  relu\n}\n",
         _staged("stage one { basic }") + "\nnetwork more = tiny {\n  stage one { basic -> relu }\n}\n",
@@ -156,7 +160,8 @@ ENTRIES = (
         "R0415",
         "the file has no network",
         "",
-        "A command that needs a network finds only blocks, shortcuts or recipes in the file. Name a file that defines a "
+        "A command that needs a network finds only blocks, shortcuts or recipes in the file. Name a file "
+        "that defines a "
         "network, or add one.",
         "",
         "",
@@ -165,7 +170,8 @@ ENTRIES = (
         "R0416",
         "there is no network `{name}` in this file",
         "",
-        "The network asked for on the command line, or by `resdsl.load`, is neither defined by the file nor by one it uses.",
+        "The network asked for on the command line, or by `resdsl.load`, is neither defined by the file nor "
+        "by one it uses.",
         "",
         "",
         hints=("did you mean `{guess}`?", "known are {known}"),

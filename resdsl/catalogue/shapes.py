@@ -22,7 +22,8 @@ ENTRIES = (
         "R0301",
         "the shortcut cannot be added: its shape differs from the branch's",
         "the branch gives {branch}{where}{kept}",
-        "An addition needs two sides of one shape (He et al. 2015, equation 1). Where the branch changes the number of "
+        "An addition needs two sides of one shape (He et al. 2015, equation 1). Where the branch changes the "
+        "number of "
         "filters or the map, the shortcut must do the same: option A pads with zeros and takes every second place, B "
         "projects by a 1x1 convolution where the shape changes, C projects always; `none` leaves the shortcut out.",
         "network tiny {\n  input 3 x 32 x 32\n  rules {\n    same map  -> same filters\n"
@@ -100,7 +101,8 @@ ENTRIES = (
         "R0308",
         "`{step}` needs a known map size",
         "the map here is {shape}",
-        "The weights behind this step depend on the size of the map. With a free input size, write `global_avg_pool` or "
+        "The weights behind this step depend on the size of the map. With a free input size, write "
+        "`global_avg_pool` or "
         "`adaptive_avg_pool` instead, which give one size for every map.",
         "network tiny {\n  input 3 x H x W\n  conv(3x3, 16) -> flatten -> linear(10)\n}\n",
         "network tiny {\n  input 3 x H x W\n  conv(3x3, 16) -> adaptive_avg_pool(4x4) -> flatten -> linear(10)\n}\n",
@@ -139,7 +141,8 @@ ENTRIES = (
         "R0311",
         "the sides of the multiplication do not fit",
         "{first} cannot be weighed by {other}",
-        "The sides of `multiply` have one shape, or the later ones are a vector (or C x 1 x 1) with one factor for each "
+        "The sides of `multiply` have one shape, or the later ones are a vector (or C x 1 x 1) with one "
+        "factor for each "
         "channel of the first, as in squeeze-and-excitation (Hu et al. 2018).",
         _branches("multiply", "identity", "global_avg_pool -> linear(8) -> sigmoid"),
         _branches("multiply", "identity", "global_avg_pool -> linear(channels) -> sigmoid"),
@@ -149,7 +152,8 @@ ENTRIES = (
         "R0312",
         "the output padding is too large",
         "{extra}, where the stride is {stride}",
-        "The output padding of a transposed convolution chooses between the sizes that its stride makes equal; it must "
+        "The output padding of a transposed convolution chooses between the sizes that its stride makes "
+        "equal; it must "
         "be smaller than the stride or the dilation.",
         _network("transposed_conv(4x4, 16, stride = 2, output_padding = 2)"),
         _network("transposed_conv(4x4, 16, stride = 2, output_padding = 1)"),

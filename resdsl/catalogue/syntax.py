@@ -16,7 +16,8 @@ ENTRIES = (
         "R0101",
         "{found} cannot stand here",
         "expected {expected}",
-        "The text up to here is understood, and nothing of the language goes on in this way. Only the first such place "
+        "The text up to here is understood, and nothing of the language goes on in this way. Only the first "
+        "such place "
         "of a file is reported: what follows it could be meant in more than one way.",
         "network tiny {\n  input 3 x 32 x 32\n  conv(3x3, 16 -> bn -> relu\n}\n",
         _GOOD,

@@ -78,14 +78,15 @@ def index_text(call: TorchCall, leaf: Leaf) -> str:
 
 
 def _text(value: Any, kind: str, leaf: Leaf) -> str:
-    match value:
-        case bool() | str() | None:
-            return _quoted(value) if isinstance(value, str) else repr(value)
-        case tuple():
-            inner = ", ".join(_text(item, kind, leaf) for item in value)
-            return f"({inner},)" if len(value) == 1 else f"({inner})"
-        case list():
-            return "[" + ", ".join(_text(item, kind, leaf) for item in value) + "]"
+    if isinstance(value, str):
+        return _quoted(value)
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        inner = ", ".join(_text(item, kind, leaf) for item in value)
+        if isinstance(value, list):
+            return f"[{inner}]"
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
     return leaf(kind, value)
 
 
@@ -96,6 +97,6 @@ def _quoted(text: str) -> str:
 
 def number_text(value: float) -> str:
     """A number as Python reads it back."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         return f'float("{value}")'
     return repr(value)

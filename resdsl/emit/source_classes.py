@@ -94,14 +94,14 @@ class Classes:
         return texts
 
     def _add_level(self, templates: list[tuple[Template, str]], overwriting: frozenset[str]) -> None:
-        clusters: dict[object, list[tuple[Template, Steps]]] = {}
+        clusters: dict[tuple[str, object], list[tuple[Template, Steps]]] = {}
         for template, path in templates:
             steps = steps_of(template.nodes, template.input_shape, template.output, (), f"{path}.", overwriting)
             clusters.setdefault((template.block, self._form(steps)), []).append((template, steps))
         counts: dict[str, int] = {}
-        for block, _ in clusters:  # type: ignore[misc]
+        for block, _ in clusters:
             counts[block] = counts.get(block, 0) + 1
-        for (block, _), members in clusters.items():  # type: ignore[misc]
+        for (block, _), members in clusters.items():
             variant = _variant(members[0][1]) if counts[block] > 1 else ""
             self._add_class(block, variant, members)
 
@@ -183,4 +183,3 @@ def leaves(texts: Sequence[str]) -> Leaf:
     """A leaf that writes the given texts, one after the other."""
     remaining: Iterator[str] = iter(texts)
     return lambda kind, value: next(remaining)
-

@@ -40,7 +40,7 @@ class _Pending:
     text: str
     sources: tuple[int, ...]
     scope: str
-    is_method: bool
+    kind: str
 
 
 def access_paths(root: Container, base: str = "self") -> dict[str, str]:
@@ -114,8 +114,8 @@ class Forward:
         while index < len(self._items):
             item = self._items[index]
             if index in chains:
-                chain, *place = chains[index]
-                units.append(Unit(index, chain.leaves[-1], self._paths[chain.path], *place))
+                chain, home, position, name = chains[index]
+                units.append(Unit(index, chain.leaves[-1], self._paths[chain.path], home, position, name))
             elif item.is_module:
                 units.append(Unit(index, index, self._paths[item.path], *homes[index]))
             else:
@@ -131,9 +131,7 @@ class Forward:
                 runs[-1].append(unit)
             else:
                 runs.append([unit])
-        return [
-            part for run in runs for part in ([run] if len(run) >= _SHORTEST_LOOP else [[unit] for unit in run])
-        ]
+        return [part for run in runs for part in ([run] if len(run) >= _SHORTEST_LOOP else [[unit] for unit in run])]
 
     def _continues(self, before: Unit, unit: Unit) -> bool:
         if unit.home is None or before.home is not unit.home or not (before.name + unit.name).isdigit():
@@ -190,7 +188,7 @@ class Forward:
                 text = f"{call.target}({', '.join([together, *given])})"
             else:
                 text = f"{call.target}({', '.join([*names, *given])})"
-            self._pending = _Pending(index, text, item.inputs, item.scope, call.kind == "method")
+            self._pending = _Pending(index, text, item.inputs, item.scope, call.kind)
 
     def _wrap(self, result: int, item: Item, family: str, write: Callable[[str], str]) -> None:
         (source,) = item.inputs
@@ -198,25 +196,23 @@ class Forward:
         if pending is not None and pending.result == source and self._is_nested(pending, family):
             text = write(pending.text)
             if len(text) <= _LONGEST_NEST:
-                self._pending = _Pending(result, text, pending.sources, item.scope, False)
+                self._pending = _Pending(result, text, pending.sources, item.scope, "")
                 return
         self._flush()
-        self._pending = _Pending(result, write(self._names[source]), (source,), item.scope, False)
+        self._pending = _Pending(result, write(self._names[source]), (source,), item.scope, "")
 
     def _is_nested(self, pending: _Pending, family: str) -> bool:
         if self._steps.uses[pending.result] != 1:
             return False
-        return family in _NESTED or (pending.is_method and family in {"linear", "container"})
+        return family in _NESTED or (pending.kind == "method" and family in {"linear", "container"})
 
     def _add_operator(self, index: int, item: Item) -> None:
         call = item.call
         assert call is not None
         *front, last = item.inputs
-        pending, inner = self._pending, ()
-        is_inlined = (
-            pending is not None and pending.result == last and last not in front and self._steps.uses[last] == 1
-        )
-        if pending is not None and is_inlined and len(pending.text) <= _LONGEST_NEST:
+        pending = self._pending
+        inner: tuple[int, ...] = ()
+        if pending is not None and last not in front and self._is_operand(pending, last):
             operand, inner = pending.text, pending.sources
             self._pending = None
         else:
@@ -229,8 +225,11 @@ class Forward:
             self._bind(index, names[0])
         else:
             text = f" {call.target} ".join([*names, operand])
-            self._pending = _Pending(index, text, (*item.inputs, *inner), item.scope, False)
-            self._flush()
+            self._pending = _Pending(index, text, (*item.inputs, *inner), item.scope, call.kind)
+
+    def _is_operand(self, pending: _Pending, operand: int) -> bool:
+        is_alone = pending.result == operand and self._steps.uses[operand] == 1
+        return is_alone and pending.kind != "operator" and len(pending.text) <= _LONGEST_NEST
 
     # --- names ---
 
@@ -282,7 +281,8 @@ class Forward:
             self._flush()
             self._is_auxiliary = False
             names = [self._names[index] for index in (main, *heads)]
-            self._write(f"return ({', '.join(names)}) if self.auxiliary else {names[0]}" if heads else f"return {names[0]}")
+            together = f"({', '.join(names)}) if self.auxiliary else {names[0]}"
+            self._write(f"return {together if heads else names[0]}")
         texts: list[str] = []
         was_auxiliary = False
         for is_auxiliary, text in self._lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Union
 
 from resdsl.emit.torch_names import module_path
@@ -131,7 +132,7 @@ def _item(
     call = content.spec.torch(content.args, shapes)
     stated = []
     bias, gain = content.args.get("bias"), content.args.get("gain", 1.0)
-    if content.spec.has_weights_layer and type(bias) in (int, float) and bias != 0:
+    if content.spec.has_weights_layer and isinstance(bias, float) and bias != 0.0:
         stated.append(("bias", float(bias)))
     if content.spec.family == "norm" and content.args.get("affine") and gain != 1.0:
         stated.append(("weight", float(gain)))
@@ -178,7 +179,7 @@ def _mark_chains(container: Container, items: Sequence[Item], uses: Counter[int]
     leaves = container.leaves
     container.is_chain = bool(container.path) and all(
         after == before + 1 and items[after].inputs == (before,) and uses[before] == 1
-        for before, after in zip(leaves, leaves[1:], strict=False)
+        for before, after in pairwise(leaves)
     )
     for child in container.children.values():
         if isinstance(child, Container):

@@ -100,7 +100,8 @@ def _find_channels(holes: list[Hole], inputs: Column, outputs: Column, solution:
     for values in sorted(groups, key=lambda column: -len(groups[column])):
         # What a block happens to be given says nothing about its own widths.
         is_input_only = values == inputs and values != outputs
-        factor = None if is_input_only else _factor_of(values, [base for base in bases if base != inputs or base == outputs])
+        known = [base for base in bases if base != inputs or base == outputs]
+        factor = None if is_input_only else _factor_of(values, known)
         if factor is None:
             bases.append(values)
         else:

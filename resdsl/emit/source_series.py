@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from resdsl.emit.source_layout import STEP, Layout, call, flat, packed
 
@@ -103,6 +103,6 @@ def _range(column: list[str]) -> str | None:
         return None
     numbers = [int(text) for text in column]
     step = numbers[1] - numbers[0]
-    if step <= 0 or any(b - a != step for a, b in zip(numbers, numbers[1:], strict=False)):
+    if step <= 0 or any(b - a != step for a, b in pairwise(numbers)):
         return None
     return f"range({numbers[0]}, {numbers[-1] + step}{f', {step}' if step != 1 else ''})"

@@ -13,6 +13,7 @@ from resdsl.emit.source_layout import STEP, Bracket, Layout, call, lines, prefix
 from resdsl.emit.source_series import Element, Series, element_runs
 from resdsl.emit.torch_names import module_name
 
+
 @dataclass(slots=True)
 class ClassWriter:
     """Writes one class; `helpers` collects what the file must carry or import."""
@@ -52,8 +53,8 @@ class ClassWriter:
         leaf_of = {}
         for index, item in enumerate(self.source.steps.items):
             if not item.is_module:
-                texts = [f"self.{attributes[text]}" if text in attributes else text for text in self.source.texts[index]]
-                leaf_of[index] = leaves(texts)
+                texts = self.source.texts[index]
+                leaf_of[index] = leaves([f"self.{attributes[text]}" if text in attributes else text for text in texts])
         return [indent + line for line in Forward(self.source.steps, leaf_of, self.comments).lines()]
 
     def signature_lines(self, indent: str) -> list[str]:
@@ -128,9 +129,7 @@ class ClassWriter:
         self.helpers.add("Scope")
         return call("Scope", items)
 
-    def _mixed_items(
-        self, names: list[str], elements: list[Element], before: list[str], indent: str
-    ) -> list[Layout]:
+    def _mixed_items(self, names: list[str], elements: list[Element], before: list[str], indent: str) -> list[Layout]:
         """Items of a dictionary in which numbers and words are names."""
         items: list[Layout] = []
         for start, end in _stretches(names):

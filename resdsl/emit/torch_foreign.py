@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resdsl.ops import OpSpec, Shape, ShapeFault, TorchCall, Weight, Window, shape_text
 from resdsl.semantics.binding import Given
-from resdsl.semantics.values import Ref, Size, Word
+from resdsl.semantics.values import Ref, Word
+from resdsl.sizes import Size
 from resdsl.suggest import closest
 
 # Containers, recurrent nets and wrappers take or give something else than one tensor.

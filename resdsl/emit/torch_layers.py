@@ -30,6 +30,8 @@ class StochasticDepth(nn.Module):
         return x * kept.bernoulli_(1.0 - self.drop).div_(1.0 - self.drop)
 
 
-def scale_channels(x: Tensor, factors: Tensor) -> Tensor:
-    """(N, C, H, W) times one factor a channel, (N, C) or (N, C, 1, 1)."""
-    return x * factors.reshape(factors.shape[0], factors.shape[1], 1, 1)
+def scale_channels(x: Tensor, *factors: Tensor) -> Tensor:
+    """(N, C, H, W) times one factor a channel, (N, C) or (N, C, 1, 1), or one a place."""
+    for factor in factors:
+        x = x * (factor if factor.dim() == 4 else factor[:, :, None, None])
+    return x

@@ -12,6 +12,7 @@ from resdsl.collector import paused_collector
 from resdsl.emit.inplace import overwriting_nodes
 from resdsl.emit.torch_init import INITIALISATIONS
 from resdsl.emit.torch_make import ModuleMaker, resolve_target
+from resdsl.emit.torch_names import module_path
 from resdsl.ir.lower import INPUT, FlatGraph, OpNode
 from resdsl.ops import TorchCall
 from resdsl.suggest import closest
@@ -55,7 +56,7 @@ def build_module(
         flow, modules, values = _build_flow(nodes, overwriting_nodes(graph, frozenset(ends)), maker)
         flow.output(_outputs(graph, tapped, values, auxiliary))
         module = fx.GraphModule(_tree(modules), flow, class_name=graph.network.name)
-    module.meta[PLACES] = {node.name: node.place.place() for node in nodes}
+    module.meta[PLACES] = {module_path(node.name): node.place.place() for node in nodes}
     return module
 
 
@@ -70,8 +71,9 @@ def _build_flow(
         arguments = [values[name] for name in node.inputs]
         is_inplace = node.name in overwriting
         if call.kind == "module":
-            modules[node.name] = maker.make(node, call, is_inplace)
-            value = _add_node(flow, "call_module", node.name, tuple(arguments))
+            path = module_path(node.name)
+            modules[path] = maker.make(node, call, is_inplace)
+            value = _add_node(flow, "call_module", path, tuple(arguments))
         else:
             value = _call(flow, call, arguments, is_inplace)
         value.meta["resdsl"] = node.name

@@ -8,7 +8,7 @@ import keyword
 from torch import fx, nn
 
 # What a module has already: a submodule of this name would hide it, or be hidden by it.
-_OF_MODULES = frozenset(dir(nn.Sequential())) | frozenset(dir(fx.GraphModule)) | {"auxiliary", "graph", "self"}
+_OF_MODULES = frozenset(dir(nn.Sequential())) | frozenset(dir(fx.GraphModule({}, fx.Graph()))) | {"auxiliary", "self"}
 _OF_FILES = frozenset(dir(builtins)) | {"F", "OrderedDict", "Scope", "StochasticDepth", "Tensor", "nn", "torch"}
 
 
@@ -19,7 +19,12 @@ def module_path(path: str) -> str:
 
 def module_name(name: str) -> str:
     """One name of a module's path."""
-    return f"{name}_" if name in _OF_MODULES or keyword.iskeyword(name) else name
+    stem = name
+    while stem not in _OF_MODULES and not keyword.iskeyword(stem):
+        if not stem.endswith("_"):
+            return name
+        stem = stem[:-1]
+    return f"{name}_"
 
 
 def class_name(name: str, purpose: str) -> str:

@@ -9,9 +9,9 @@ from resdsl.emit import torch_layers
 from resdsl.emit.inplace import overwriting_nodes
 from resdsl.emit.source_classes import Classes, SourceClass
 from resdsl.emit.source_forward import access_paths
+from resdsl.emit.source_items import resolved
 from resdsl.emit.source_layout import STEP
 from resdsl.emit.source_writer import ClassWriter
-from resdsl.emit.source_items import resolved
 from resdsl.ir.lower import FlatGraph
 from resdsl.ir.summary import meaning_hash
 from resdsl.ops import Shape
@@ -51,9 +51,9 @@ def emit_source(graph: FlatGraph) -> str:
     sources = [*classes.found, network]
     used = {item.call.target for source in sources for item in source.steps.items if item.call is not None}
     initialise = _initialise_text(sources, used)
-    helpers: set[str] = set()
+    helpers = {"initialise"} if initialise else set()
     texts = [_block_text(classes, source, helpers) for source in classes.found]
-    texts.append(_network_text(classes, network, graph, helpers, bool(initialise)))
+    texts.append(_network_text(classes, network, graph, helpers))
     copies = [_SCOPE] if "Scope" in helpers else []
     copies += [inspect.getsource(getattr(torch_layers, name)) for name in _OWN_LAYERS if name in used]
     texts = [*copies, *texts, initialise, _main_text(network, graph.network)]
@@ -86,7 +86,7 @@ def _amount(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text for one line of a comment or docstring."""
+    """Text for one line of a comment or docstring: it cannot end either."""
     return "".join(sign if sign.isprintable() and sign not in '"\\' else "?" for sign in text)
 
 
@@ -104,11 +104,11 @@ def _main_text(network: SourceClass, resolved: Network) -> str:
     for extent in resolved.input_shape:
         least = resolved.least.get(extent.symbol, 1) if isinstance(extent, Size) else 1
         extents.append(str(extent if isinstance(extent, int) else max(least, _SAMPLE_SIZE)))
-    return f'''if __name__ == "__main__":
+    return f"""if __name__ == "__main__":
     model = {network.name}().eval()
     print(f"{{sum(weight.numel() for weight in model.parameters()):,}} parameters")
     print(tuple(model(torch.zeros(1, {", ".join(extents)})).shape))
-'''
+"""
 
 
 # --- classes -------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def _block_text(classes: Classes, source: SourceClass, helpers: set[str]) -> str
     return "\n".join(rows)
 
 
-def _network_text(classes: Classes, source: SourceClass, graph: FlatGraph, helpers: set[str], has_initialise: bool) -> str:
+def _network_text(classes: Classes, source: SourceClass, graph: FlatGraph, helpers: set[str]) -> str:
     heads = graph.network.auxiliaries
     writer = ClassWriter(classes, source, helpers, _part_shapes(graph.network, source))
     rows = [
@@ -141,7 +141,7 @@ def _network_text(classes: Classes, source: SourceClass, graph: FlatGraph, helpe
         f"{STEP * 2}super().__init__()",
         *([f"{STEP * 2}self.auxiliary = auxiliary"] if heads else []),
         *writer.init_lines(STEP * 2),
-        *([f"{STEP * 2}self.apply(initialise)"] if has_initialise else []),
+        *([f"{STEP * 2}self.apply(initialise)"] if "initialise" in helpers else []),
         "",
         f"{STEP}def forward(self, x: Tensor) -> {'Tensor | tuple[Tensor, ...]' if heads else 'Tensor'}:",
         *writer.forward_lines(STEP * 2),
@@ -165,7 +165,7 @@ def _part_shapes(network: Network, source: SourceClass) -> dict[int, str]:
 
 def _initialise_text(sources: list[SourceClass], used: set[str]) -> str:
     """He initialisation for all layers with weights, and what the spec states for some."""
-    plain = [target for target in ("nn.Conv2d", "nn.Linear") if target in used]
+    plain: list[str] = [target for target in ("nn.Conv2d", "nn.Linear") if target in used]
     rows = [
         "def initialise(module: nn.Module) -> None:",
         f'{STEP}"""Weights from N(0, 2 / fan_in) (He et al. 2015b, equation 10), biases 0 unless stated."""',

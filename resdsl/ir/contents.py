@@ -9,13 +9,13 @@ _MAX_LINES = 12
 
 
 def part_contents(network: Network, part: Part) -> str:
-    """One line for each step, equal blocks in a row as one with their number."""
+    """One line for each step, equal ones in a row as one with their number."""
     rows: list[tuple[str, int]] = []
     for node in network.nodes[part.start : part.end]:
-        text = _node_text(node)
+        text = "" if node.role == "auxiliary" else _node_text(node)
         if not text:
             continue
-        if rows and rows[-1][0] == text and isinstance(node.content, Template):
+        if rows and rows[-1][0] == text:
             rows[-1] = (text, rows[-1][1] + 1)
         else:
             rows.append((text, 1))
@@ -28,7 +28,8 @@ def part_contents(network: Network, part: Part) -> str:
 def _node_text(node: Node) -> str:
     if isinstance(node.content, Template):
         # The stride is the stage's, not the block's: blocks that differ in it only are one row, as in the papers.
-        return "[" + "; ".join(weighted_labels(node.content, with_stride=False)) + "]"
+        labels = weighted_labels(node.content, with_stride=False)
+        return "[" + ("; ".join(labels) or node.content.block) + "]"
     return op_text(node.content)
 
 

@@ -40,8 +40,8 @@ def _equal_shape(args: Args, inputs: Inputs) -> Shape:
 def _multiply_shape(args: Args, inputs: Inputs) -> Shape:
     """All sides alike, or a vector or `C x 1 x 1` that weighs the channels of the first side."""
     for other in inputs[1:]:
-        weighs_channels = other[0] == inputs[0][0] and (len(other) == 1 or other[1:] == (1, 1))
-        if extents_differ(inputs[0], other) and not weighs_channels:
+        weighs_channels = other == inputs[0][:1] or other == (inputs[0][0], 1, 1)
+        if extents_differ(inputs[0], other) and not (weighs_channels and len(inputs[0]) == 3):
             raise ShapeFault("R0311", first=shape_text(inputs[0]), other=shape_text(other))
     return inputs[0]
 

@@ -156,11 +156,12 @@ def _activation(
     doc: str,
     args: tuple[Arg, ...] = (),
     arguments: Callable[[Args, Inputs], tuple[Any, ...]] = lambda args, inputs: (),
-    has_inplace: bool = True,
+    has_inplace: bool | Callable[[Args], bool] = True,
     weights: Callable[[Args, Inputs], tuple[Weight, ...]] | None = None,
 ) -> OpSpec:
     def torch(given: Args, inputs: Inputs) -> TorchCall:
-        return TorchCall("module", target, arguments(given, inputs), None, has_inplace)
+        may_overwrite = has_inplace(given) if callable(has_inplace) else has_inplace
+        return TorchCall("module", target, arguments(given, inputs), None, may_overwrite)
 
     if weights is None:
         return OpSpec(name, "activation", args, torch, doc)
@@ -176,6 +177,7 @@ ACTIVATIONS = (
         "x where positive, else slope * x",
         (Arg("slope", "number", 0.01),),
         lambda args, inputs: (args["slope"],),
+        has_inplace=lambda args: bool(args["slope"] >= 0),  # torch finds no gradient from a result that folds back
     ),
     _activation(
         "prelu",
@@ -188,6 +190,7 @@ ACTIVATIONS = (
     _activation(
         "elu", "nn.ELU", "x where positive, else alpha * (exp(x) - 1)", (Arg("alpha", "number", 1.0),),
         lambda args, inputs: (args["alpha"],),
+        has_inplace=lambda args: bool(args["alpha"] >= 0),
     ),
     _activation("selu", "nn.SELU", "scaled ELU (Klambauer et al. 2017)"),
     _activation("silu", "nn.SiLU", "x * sigmoid(x), also called swish"),

@@ -91,7 +91,8 @@ def _conv_weights(args: Args, inputs: Inputs) -> tuple[Weight, ...]:
 
 def _conv_macs(args: Args, inputs: Inputs, output: Shape) -> int | Amount:
     channels, _, _ = require_map(inputs)
-    return elements(output) * (channels // args["groups"] * args["kernel"][0] * args["kernel"][1])
+    per_output: int = channels // args["groups"] * args["kernel"][0] * args["kernel"][1]
+    return elements(output) * per_output
 
 
 def has_bias(args: Args) -> bool:
@@ -206,7 +207,7 @@ def _transposed_weights(args: Args, inputs: Inputs) -> tuple[Weight, ...]:
 
 
 def _transposed_macs(args: Args, inputs: Inputs, output: Shape) -> int | Amount:
-    per_position = args["filters"] // args["groups"] * args["kernel"][0] * args["kernel"][1]
+    per_position: int = args["filters"] // args["groups"] * args["kernel"][0] * args["kernel"][1]
     return elements(inputs[0]) * per_position
 
 

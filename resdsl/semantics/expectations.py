@@ -107,7 +107,7 @@ def _number(value: float) -> str:
 
 def _enough(found: float, value: float) -> str | None:
     """The tolerance with which a rounded claim would hold; None where it is far from the truth."""
-    for percent in (1, 2, 5):
+    for percent in (1, 2, 5) if found > 1000 else ():
         if abs(found - value) <= abs(value) * percent / 100:
             return f"{percent}%"
     return None

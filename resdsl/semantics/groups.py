@@ -200,15 +200,17 @@ def differing_sizes(
     if all(a == b for a, b, _ in triples):
         return None
     found: dict[str, object] | None = None
+    smallest = 0
     for a, b, axis in triples:
         symbols = [extent.symbol for extent in (a, b) if isinstance(extent, Size)]
-        least = max((scope.region.least.get(symbol, 1) for symbol in symbols), default=1)
+        least = max((scope.region.smallest(symbol) for symbol in symbols), default=1)
         size = first_difference(a, b, least)
         if size is None:
             continue
         if len(set(symbols)) != 1 or _growth(a) != _growth(b) or _always_differ(a, b, least):
             return {}
-        if found is None:
+        if found is None or (symbols[0] == found["symbol"] and size < smallest):
+            smallest = size
             found = {"symbol": symbols[0], "size": size, "axis": axis, "left": at(a, size), "right": at(b, size)}
     return found
 

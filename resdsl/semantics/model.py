@@ -66,7 +66,10 @@ class Geometry(Record):
 
 
 class Template(Record):
-    """A block for given arguments and input shape; `arguments` is the call as text, for dumps."""
+    """A block for given arguments and input shape; `arguments` is the call as text, for dumps.
+
+    `least` is the smallest free size for which its steps are legal, by symbol.
+    """
 
     block: str
     arguments: str
@@ -78,6 +81,7 @@ class Template(Record):
     geometry: Geometry
     totals: Totals
     level: int
+    least: Mapping[str, int]
 
 
 class Part(Record):

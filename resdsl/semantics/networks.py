@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from resdsl.diagnostics import Mistake
+from resdsl.diagnostics import Mistake, Related
 from resdsl.ops import Shape
 from resdsl.semantics.binding import Given, bind_parameters, given_arguments
 from resdsl.semantics.expectations import check_expectations
@@ -113,7 +113,7 @@ class NetworkResolver:
     ) -> Assembly | None:  # fmt: skip
         known = self.names_of(network).networks
         base = known.get(call.callee.name)
-        if base is None or base is network:
+        if base is None:
             guess = closest(call.callee.name, (name for name in known if name != network.name.name))
             self.problems.report("R0220", call.callee.span, name=call.callee.name, guess=guess)
             return None
@@ -149,12 +149,15 @@ class NetworkResolver:
                     assembly.rules.append((statement, scope))
                 case tree.Expect() if statement.condition is not None or not is_changed:
                     assembly.expectations.append((statement, scope))
-                case tree.Input() if assembly.input is None:
-                    assembly.input = (statement, scope)
-                case tree.Input() if assembly.input[0] is not statement:
-                    self.problems.add(
-                        Mistake("R0408", statement.span, {"what": "the input"}, (("first", assembly.input[0].span, {}),))
-                    )
+                case tree.Input():
+                    self._take_input(statement, assembly, scope)
+
+    def _take_input(self, statement: tree.Input, assembly: Assembly, scope: Scope) -> None:
+        if assembly.input is None:
+            assembly.input = (statement, scope)
+        elif assembly.input[0] is not statement:
+            related: Related = (("first", assembly.input[0].span, {}),)
+            self.problems.add(Mistake("R0408", statement.span, {"what": "the input"}, related))
 
     def _check_replaced(self, network: tree.Network, assembly: Assembly) -> None:
         for name, (part, _) in assembly.replaced.items():

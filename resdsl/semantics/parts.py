@@ -55,9 +55,10 @@ class PartResolver:
         """Take up the rules of a network, in its own scope; a later network (a variant) may replace them."""
         seen: dict[object, Span] = {}
         for rule in rules.rules:
+            key: object
             match rule:
                 case tree.MapRule():
-                    key: object = rule.halve
+                    key = rule.halve
                     self.rules.growth[rule.halve] = (rule, scope)
                 case tree.ShortcutRule():
                     key = "shortcut"
@@ -182,16 +183,14 @@ class PartResolver:
         """Only the last block of the stage strides, as in Keras' pre-activation nets."""
         stride = scope.context.stride
         scope.context = replace(scope.context, stride=(1, 1))
-        *earlier, last = body.statements or (None,)
-        for statement in earlier:
-            if statement is not None:
-                self.steps.run_statement(statement, scope)
-        if last is None:
-            return
-        is_repeat = isinstance(last, tree.Chain) and isinstance(last.steps[-1], tree.Repeat)
-        change = {"last_stride": stride} if is_repeat else {"stride": stride}
-        scope.context = replace(scope.context, **change)
-        self.steps.run_statement(last, scope)
+        for statement in body.statements[:-1]:
+            self.steps.run_statement(statement, scope)
+        for last in body.statements[-1:]:
+            if isinstance(last, tree.Chain) and isinstance(last.steps[-1], tree.Repeat):
+                scope.context = replace(scope.context, last_stride=stride)
+            else:
+                scope.context = replace(scope.context, stride=stride)
+            self.steps.run_statement(last, scope)
 
     # --- filters ---
 
@@ -206,11 +205,12 @@ class PartResolver:
         if before is not None:
             names.values["filters"] = before
         value = self.steps.evaluator.integer(stated.value, names, "the stage's filters, a whole number")
-        if isinstance(value, Poison):
-            return None
-        if not 1 <= value <= MAX_FILTERS:
+        if not isinstance(value, Poison) and not 1 <= value <= MAX_FILTERS:
             self._report_filters_range("the stage's filters", value, stated.value.span)
-            return None
+            value = POISON
+        if isinstance(value, Poison):
+            scope.region.is_poisoned = True
+            return ruled
         if ruled is not None and ruled.filters != value and not stated.override:
             self._report_contradiction(part, stated, value, ruled, halve)
         return FiltersState(value, stated.span, part.heading)

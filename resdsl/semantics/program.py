@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from resdsl.diagnostics import Mistake, MistakeFound, Problems
+from resdsl.diagnostics import Mistake, MistakeFound, Problems, Related
 from resdsl.ops import STEPS
 from resdsl.semantics.evaluate import FUNCTIONS
 from resdsl.semantics.scope import PLACE_NAMES, Definition, Definitions
@@ -19,6 +19,10 @@ SPECS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIBRARY = os.path.join(SPECS, "library")
 MAX_BYTES = 8_000_000
 MAX_FILES = 500
+
+
+Named = tree.Network | tree.Block | tree.Shortcut | tree.Recipe
+NameTable = dict[tuple[str, str], Named]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,57 +101,48 @@ class Loader:
             return None
 
     def _scope(self, file: tree.File, chain: list[str]) -> FileScope:
-        blocks: dict[str, Definition] = {}
-        networks: dict[str, tree.Network] = {}
-        recipes: dict[str, tree.Recipe] = {}
+        table: NameTable = {}
         for definition in file.definitions:
             if isinstance(definition, tree.Use):
                 used = self._used(definition, file, chain)
                 if used is None:
                     self.problems.lacks_names = True
                 else:
-                    self._take(used, definition, blocks, networks, recipes)
+                    self._take(used, definition, table)
         for definition in file.definitions:
-            match definition:
-                case tree.Block() | tree.Shortcut():
-                    self._define(definition, blocks, file)
-                case tree.Network():
-                    self._define(definition, networks, file)
-                case tree.Recipe():
-                    self._define(definition, recipes, file)
-                case tree.Use() | tree.Train():
-                    pass
-        scope = FileScope(file, Definitions({**self._library, **blocks}), networks, recipes)
+            if not isinstance(definition, (tree.Use, tree.Train)):
+                self._define(definition, table, file)
+        steps = [found for found in table.values() if isinstance(found, (tree.Block, tree.Shortcut))]
+        scope = FileScope(
+            file,
+            Definitions({**self._library, **{step.name.name: step for step in steps}}),
+            {found.name.name: found for found in table.values() if isinstance(found, tree.Network)},
+            {found.name.name: found for found in table.values() if isinstance(found, tree.Recipe)},
+        )
         self._scopes[file.source] = scope
         return scope
 
-    def _define(self, definition: tree.Definition, table: dict[str, tree.Definition], file: tree.File) -> None:  # type: ignore[type-arg]
-        assert not isinstance(definition, (tree.Use, tree.Train))
+    def _define(self, definition: Named, table: NameTable, file: tree.File) -> None:
         name = definition.name
         if name.name in STEPS or name.name in FUNCTIONS or name.name in (*PLACE_NAMES, "none", "index", "count"):
             self.problems.report("R0221", name.span, name=name.name)
-        first = table.get(name.name)
+        first = table.get(_key(definition))
         if first is not None and first.span.source is file.source:
-            assert not isinstance(first, (tree.Use, tree.Train))
-            self.problems.add(
-                Mistake("R0222", name.span, {"name": name.name}, (("first", first.name.span, {"name": name.name}),))
-            )
-        table[name.name] = definition
+            facts = {"name": name.name}
+            self.problems.add(Mistake("R0222", name.span, facts, (("first", first.name.span, facts),)))
+        table[_key(definition)] = definition
 
-    def _take(self, used: FileScope, use: tree.Use, *tables: dict[str, tree.Definition]) -> None:  # type: ignore[type-arg]
+    def _take(self, used: FileScope, use: tree.Use, table: NameTable) -> None:
         """Take over what the used file itself defines; two files that define one name are a mistake."""
         for definition in used.file.definitions:
             if isinstance(definition, (tree.Use, tree.Train)):
                 continue
-            kinds = {tree.Network: 1, tree.Recipe: 2}
-            table = tables[kinds.get(type(definition), 0)]  # type: ignore[call-overload]
-            name = definition.name.name
-            first = table.get(name)
+            first = table.get(_key(definition))
             if first is not None and first is not definition:
-                facts = {"name": name}
+                facts = {"name": definition.name.name}
                 related = (("first", first.name.span, facts), ("second", definition.name.span, facts))
                 self.problems.add(Mistake("R0604", use.span, facts, related))
-            table[name] = definition
+            table[_key(definition)] = definition
 
     # --- use ---
 
@@ -175,7 +170,7 @@ class Loader:
             text = read_text(path)
         except MistakeFound as found:
             place = found.mistake.span
-            related = (("bytes", place, {}),) if place.source.text else ()
+            related: Related = (("bytes", place, {}),) if place.source.text else ()
             self.problems.add(Mistake(found.mistake.code, use.path.span, found.mistake.facts, related))
             return None
         name = os.path.relpath(path)
@@ -217,6 +212,16 @@ class Loader:
                     continue
                 found.extend(f"{inner}/{name}".lstrip("/") for name in names if name.endswith(".res"))
         return found
+
+
+def _key(definition: Named) -> tuple[str, str]:
+    """Networks, recipes and steps (blocks and shortcuts) each have names of their own."""
+    match definition:
+        case tree.Network():
+            return "network", definition.name.name
+        case tree.Recipe():
+            return "recipe", definition.name.name
+    return "step", definition.name.name
 
 
 def _is_within(path: str, root: str) -> bool:

@@ -71,6 +71,13 @@ class RecipeResolver:
             )
         return None if len(self.problems) > before else build_recipe(values)
 
+    def check_recipe(self, recipe: tree.Recipe) -> None:
+        """Check a named recipe by itself, with the defaults of its parameters; what it lacks a `train` may add."""
+        if all(parameter.default is not None for parameter in recipe.parameters):
+            scope = self._scope({})
+            if bind_parameters(recipe.name.name, recipe.parameters, (), self.evaluator, scope, recipe.name.span):
+                self._take(recipe.settings, scope, {})
+
     def _scope(self, values: dict[str, LanguageValue]) -> Scope:
         region = Region(None)
         return Scope(self.names.definitions, self.problems, region, region.input(), values=values)
@@ -110,7 +117,7 @@ class RecipeResolver:
     def _fault_span(self, train: tree.Train, stated: Stated, word: str, arg: str) -> Span:
         line = stated[word][0] if word in stated else None
         if line is None:
-            return train.settings.span if train.settings is not None else train.span
+            return train.span
         calls = [value for value in line.values if isinstance(value, tree.Call)]
         arguments = [*(line.arguments or ()), *(argument for call in calls for argument in call.arguments or ())]
         return next((a.span for a in arguments if a.name is not None and a.name.name == arg), line.span)
@@ -164,11 +171,12 @@ class RecipeResolver:
         return None
 
     def _call(self, expr: tree.Expr, setting: Setting, scope: Scope) -> Call | None:
+        arguments: tuple[tree.Argument, ...] = ()
         match expr:
             case tree.Name():
-                name, arguments = expr.name, ()
+                name, place = expr.name, expr.span
             case tree.Call():
-                name, arguments = expr.callee.name, expr.arguments or ()
+                name, place, arguments = expr.callee.name, expr.callee.span, expr.arguments or ()
             case _:
                 self._wrong_form(None, setting, f"`{expr.span.text}`", expr.span)
                 return None
@@ -176,7 +184,7 @@ class RecipeResolver:
         if form is None:
             known = [form.name for form in setting.forms]
             self.problems.report(
-                "R0705", expr.span, word=setting.word, name=name, guess=closest(name, known), known=_listed(known)
+                "R0705", place, word=setting.word, name=name, guess=closest(name, known), known=_listed(known)
             )
             return None
         return self._bound(form, arguments, expr.span, setting, scope)

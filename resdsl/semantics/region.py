@@ -23,14 +23,15 @@ class Flow:
 
 
 class Region:
-    """A region under construction."""
+    """A region under construction; `outer` is the region that calls it."""
 
-    def __init__(self, input_shape: Shape | None) -> None:
+    def __init__(self, input_shape: Shape | None, outer: Region | None = None) -> None:
         self.input_shape = input_shape
         self.nodes: list[Node] = []
         self.places: dict[str, tuple[Flow, Span]] = {}
         self.auxiliaries: list[tuple[str, float, Flow, Span]] | None = None
         self.least: dict[str, int] = {}
+        self._outer = outer
         self.is_poisoned = input_shape is None
         self.level = 0
         self._geometry: list[Geometry] = [Geometry()]
@@ -50,6 +51,11 @@ class Region:
         key = f"{prefix}{base}"
         self._numbers[key] = self._numbers.get(key, 0) + 1
         return f"{key}{self._numbers[key]}"
+
+    def smallest(self, symbol: str) -> int:
+        """The smallest free size for which every step so far is legal, those around this region included."""
+        around = 1 if self._outer is None else self._outer.smallest(symbol)
+        return max(self.least.get(symbol, 1), around)
 
     def indexed(self, prefix: str) -> str:
         """The next index in a scope of repeated blocks: `0`, `1`."""
@@ -103,6 +109,8 @@ class Region:
         self._take(name)
         self.nodes.append(Node(name, template, (flow.index,), template.shape, span, role))
         self.level = max(self.level, template.level + 1)
+        for symbol, least in template.least.items():
+            self.least[symbol] = max(least, self.least.get(symbol, 1))
         return Flow(len(self.nodes) - 1, template.shape)
 
     def poison(self) -> Flow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from resdsl.diagnostics import Problems
+from resdsl.diagnostics import Mistake, Problems
 from resdsl.ops import STEPS
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.values import POISON, Ref, Value, key_of
@@ -127,3 +127,15 @@ class Scope:
         for name, value in changes.items():
             setattr(scope, name, value)
         return scope
+
+
+def misplaced(statement: tree.Case | tree.Part | tree.Input | tree.Rules | tree.Expect) -> Mistake:
+    """The mistake of a statement that stands in the wrong kind of definition."""
+    match statement:
+        case tree.Case():
+            return Mistake("R0407", statement.keyword, {"what": "a case", "where": "in a shortcut"})
+        case tree.Part():
+            what = f"`{statement.kind}`"
+            return Mistake("R0407", statement.heading, {"what": what, "where": "in a network, outside other parts"})
+    word = type(statement).__name__.lower()
+    return Mistake("R0407", statement.span, {"what": f"`{word}`", "where": "in a network, outside its parts"})

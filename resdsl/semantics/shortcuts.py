@@ -241,7 +241,7 @@ def _report_misfit(
     if request.start_span is not None:
         related.append(("start", request.start_span, facts))
     last = scope.region.nodes[request.branch.index].span if request.branch.index >= 0 else request.span
-    if not last.source.is_ours and last not in (site, request.span):
+    if not last.source.is_ours and last not in (site, request.span) and (differ or site != request.span):
         related.append(("branch", last, facts))
     hints = () if differ else _repairs(resolver, request, scope)
     resolver.problems.add(Mistake("R0309" if differ else "R0301", site, facts, tuple(related), hints))
@@ -250,7 +250,7 @@ def _report_misfit(
 def _repairs(resolver: StepResolver, request: Request, scope: Scope) -> tuple[str, ...]:
     """The options that would fit here, with what each costs, found by trying them."""
     words = {"B": "project where the shape changes", "A": "pad with zeros"}
-    found = []
+    found: list[str] = []
     for option, purpose in words.items():
         cost = _cost(resolver, request, option, scope)
         if cost is not None:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from resdsl.diagnostics import Mistake, Problems
+from resdsl.diagnostics import Mistake, Problems, Related
 from resdsl.ops import STEPS, Op, OpSpec, Shape, ShapeFault, shape_text
 from resdsl.semantics import groups
 from resdsl.semantics.binding import Given, bind_op_arguments, bind_parameters, given_arguments, match_arguments
 from resdsl.semantics.evaluate import Evaluator
 from resdsl.semantics.model import Template
 from resdsl.semantics.region import Flow, Region
-from resdsl.semantics.scope import CONTEXT_ARGUMENTS, Context, Definitions, Scope
+from resdsl.semantics.scope import CONTEXT_ARGUMENTS, Context, Definitions, Scope, misplaced
 from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, describe, key_of, plain
 from resdsl.source import Span
 from resdsl.suggest import closest
@@ -40,6 +40,7 @@ class StepResolver:
         self._templates: dict[object, Template | None] = {}
         self._broken: set[int] = set()
         self._evaluated = 0
+        self._times = 1
         self._depth = 0
 
     def begin_network(self) -> None:
@@ -107,7 +108,7 @@ class StepResolver:
     def _apply(self, step: tree.Apply, scope: Scope) -> None:
         name, label = step.call.callee.name, step.label
         if label is not None and label.name in scope.region.places:
-            related = (("first", scope.region.places[label.name][1], {}),)
+            related: Related = (("first", scope.region.places[label.name][1], {}),)
             self.problems.add(Mistake("R0213", label.span, {"name": label.name}, related))
             label = None
         if name in groups.PLACE_JOINS:
@@ -303,7 +304,7 @@ class StepResolver:
     ) -> Template | None:
         """The block for these arguments, this input and this context; None after reports."""
         shape = scope.flow.shape
-        region = Region(shape)
+        region = Region(shape, scope.region)
         fresh = Scope(scope.definitions, self.problems, region, region.input(), role=scope.role)
         self.problems.calls.append(span)
         inner = self.block_scope(name, block, given, span, scope, fresh)
@@ -328,7 +329,7 @@ class StepResolver:
         arguments = ", ".join(f"{key}={plain(value)}" for key, value in scope.values.items())
         template = Template(
             name, arguments, block.name.span, tuple(region.nodes), output.index, region.input_shape, output.shape,
-            region.geometry(output), totals, region.level,
+            region.geometry(output), totals, region.level, dict(region.least),
         )  # fmt: skip
         if region.is_poisoned:
             self._broken.add(id(template))
@@ -345,12 +346,15 @@ class StepResolver:
             facts = {"what": "a repetition's count", "wanted": "a whole number (0 or more)", "found": count}
             self.problems.add(Mistake("R0207", step.count.span, facts))
             return
-        if count > MAX_OPS:
+        times = self._times * max(1, count)
+        if times > MAX_OPS:
             self._too_large(step.count.span, scope)
             return
+        before, self._times = self._times, times
         for index in range(count):
             if not self._run_iteration(step, index, count, scope):
-                return
+                break
+        self._times = before
 
     def _run_iteration(self, step: tree.Repeat, index: int, count: int, scope: Scope) -> bool:
         """One round of a repeat; False when going on would only repeat what was reported."""
@@ -383,17 +387,5 @@ class StepResolver:
     def report_taken(self, name: str, span: Span, scope: Scope) -> None:
         """Report a name that a module has already, with the place of that module."""
         first = next(node for node in scope.region.nodes if node.name == name or node.name.startswith(f"{name}."))
-        related = (("first", first.span, {}),) if first.span != span else ()
+        related: Related = (("first", first.span, {}),) if first.span != span else ()
         self.problems.add(Mistake("R0213", span, {"name": name.removeprefix(scope.prefix)}, related))
-
-
-def misplaced(statement: tree.Case | tree.Part | tree.Input | tree.Rules | tree.Expect) -> Mistake:
-    """The mistake of a statement that stands in the wrong kind of definition."""
-    match statement:
-        case tree.Case():
-            return Mistake("R0407", statement.keyword, {"what": "a case", "where": "in a shortcut"})
-        case tree.Part():
-            what = f"`{statement.kind}`"
-            return Mistake("R0407", statement.heading, {"what": what, "where": "in a network, outside other parts"})
-    word = type(statement).__name__.lower()
-    return Mistake("R0407", statement.span, {"what": f"`{word}`", "where": "in a network, outside its parts"})

@@ -16,8 +16,7 @@ from resdsl.semantics.binding import Given, match_arguments
 from resdsl.semantics.evaluate import FUNCTIONS, Evaluator
 from resdsl.semantics.groups import PLACE_JOINS
 from resdsl.semantics.program import LIBRARY, FileScope, Program
-from resdsl.semantics.scope import CONTEXT_ARGUMENTS, PLACE_NAMES, Definitions
-from resdsl.semantics.steps import misplaced
+from resdsl.semantics.scope import CONTEXT_ARGUMENTS, PLACE_NAMES, Definitions, misplaced
 from resdsl.semantics.values import POISON
 from resdsl.source import Span
 from resdsl.suggest import closest
@@ -39,7 +38,9 @@ def check_unused(program: Program, problems: Problems) -> None:
 class _DefinitionCheck:
     """The check of one definition."""
 
-    def __init__(self, problems: Problems, scope: FileScope, definition: tree.Network | tree.Block | tree.Shortcut):
+    def __init__(
+        self, problems: Problems, scope: FileScope, definition: tree.Network | tree.Block | tree.Shortcut
+    ) -> None:
         self.problems = problems
         self.evaluator = Evaluator(problems)
         self.definition = definition
@@ -83,7 +84,6 @@ class _DefinitionCheck:
             self._statement(statement, is_residual and number == 0)
 
     def _statement(self, statement: tree.Statement, may_share: bool) -> None:
-        is_network = isinstance(self.definition, tree.Network)
         match statement:
             case tree.Chain():
                 self._chain(statement, may_share)
@@ -92,26 +92,29 @@ class _DefinitionCheck:
                 self._body(statement.then)
                 if statement.otherwise is not None:
                     self._body(statement.otherwise)
-            case tree.Case():
-                if isinstance(self.definition, tree.Shortcut):
-                    self._chain(statement.chain)
-                else:
-                    self.problems.add(misplaced(statement))
-            case tree.Part() if is_network:
+            case tree.Case() if isinstance(self.definition, tree.Shortcut):
+                self._chain(statement.chain)
+            case tree.Part() | tree.Input() | tree.Rules() | tree.Expect() if isinstance(self.definition, tree.Network):
+                self._network_statement(statement)
+            case _:
+                self.problems.add(misplaced(statement))
+
+    def _network_statement(self, statement: tree.Part | tree.Input | tree.Rules | tree.Expect) -> None:
+        match statement:
+            case tree.Part():
                 for attribute in statement.attributes:
                     if isinstance(attribute, (tree.FiltersAttribute, tree.ShortcutAttribute)):
                         self._value(attribute.value)
                 self._body(statement.body)
-            case tree.Rules() if is_network:
+            case tree.Rules():
                 for rule in statement.rules:
                     if isinstance(rule, tree.ShortcutRule):
                         self._value(rule.value)
                     elif isinstance(rule, tree.MapRule) and not isinstance(rule.growth, str):
                         self._value(rule.growth)
-            case tree.Input() | tree.Expect() if is_network:
+            case tree.Input() | tree.Expect():
+                # Their names can be sizes that the input leaves free.
                 pass
-            case _:
-                self.problems.add(misplaced(statement))
 
     def _chain(self, chain: tree.Chain, may_share: bool = False) -> None:
         for number, step in enumerate(chain.steps):

@@ -93,8 +93,8 @@ def describe(value: Value) -> str:
         case Word():
             return f"the name `{value.name}`"
         case Ref():
-            kind = {tree.Block: "block", tree.Shortcut: "shortcut"}.get(type(value.target), "step")  # type: ignore[call-overload]
-            return f"the {kind} `{value.name}`"
+            is_block, is_shortcut = isinstance(value.target, tree.Block), isinstance(value.target, tree.Shortcut)
+            return f"the {'block' if is_block else 'shortcut' if is_shortcut else 'step'} `{value.name}`"
     return f"`{value}`"
 
 
@@ -110,6 +110,4 @@ def plain(value: Value) -> str | int | float | bool | tuple[Any, ...]:
             return value.name
         case tuple():
             return tuple(plain(item) for item in value)
-        case int() | float() | bool() | str():
-            return value
-    return str(value)
+    return value if isinstance(value, (int, float, str)) else str(value)

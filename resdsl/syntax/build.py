@@ -6,7 +6,7 @@ first and last part. Nesting of expressions is bounded here, so that no later re
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from resdsl.diagnostics import Mistake, MistakeFound
 from resdsl.source import SourceFile, Span
@@ -17,6 +17,7 @@ MAX_NUMBER = 1 << 62
 _SUFFIXES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 Items = list[Any]
+_Node = TypeVar("_Node", bound=tree.Expr | tree.If)
 
 
 class Builder:
@@ -50,7 +51,7 @@ class Builder:
 
     # --- expressions ---
 
-    def deeper(self, node: Any, *children: Any) -> Any:
+    def deeper(self, node: _Node, *children: Any) -> _Node:
         depth = 1 + max((self._depth.get(id(child), 0) for child in children), default=0)
         if depth > MAX_EXPRESSION_DEPTH:
             raise MistakeFound(Mistake("R0003", node.span, {"limit": MAX_EXPRESSION_DEPTH}))
@@ -179,9 +180,11 @@ class Builder:
 
     def condition(self, items: Items) -> tree.If:
         word, condition, then, _, otherwise = items
+        following = otherwise
         if isinstance(otherwise, tree.If):
             otherwise = tree.Body(otherwise.span, (otherwise,))
-        return tree.If(self.span(word, otherwise or then), condition, then, otherwise)
+        node = tree.If(self.span(word, otherwise or then), condition, then, otherwise)
+        return self.deeper(node, following)
 
     def same_case(self, items: Items) -> tree.Case:
         return self._case(items, when_shape_changes=False)

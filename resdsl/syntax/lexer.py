@@ -69,7 +69,8 @@ class ResLexer(Lexer):
             match = _PIECES.match(text, position)
             if match is None:
                 line = text.count("\n", 0, position) + 1
-                raise UnexpectedCharacters(text, position, line, position - text.rfind("\n", 0, position))
+                column = position - text.rfind("\n", 0, position)
+                raise UnexpectedCharacters(text, position, line, column)  # type: ignore[no-untyped-call]
             kind = match.lastgroup or ""
             start, position = position, match.end()
             if kind == "SPACE":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from typing import cast
 
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from resdsl.collector import paused_collector
-from resdsl.diagnostics import Mistake, MistakeFound
+from resdsl.diagnostics import Mistake, MistakeFound, Related
 from resdsl.source import SourceFile, Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
@@ -47,8 +48,7 @@ class Parser:
         self._builder.begin(source)
         try:
             with paused_collector():
-                result: tree.File = self._lark.parse(source.text)
-                return result
+                return cast(tree.File, self._lark.parse(source.text))
         except UnexpectedInput as error:
             raise MistakeFound(_syntax_mistake(source, error)) from None
         except NestingTooDeep as error:
@@ -91,7 +91,7 @@ def _syntax_mistake(source: SourceFile, error: UnexpectedInput) -> Mistake:
     if isinstance(error, UnexpectedToken):
         return _unexpected_token(source, error)
     assert isinstance(error, UnexpectedCharacters)
-    start = error.pos_in_stream or 0
+    start: int = error.pos_in_stream or 0
     end = start
     while end < len(source.text) and (source.text[end].isalnum() or source.text[end] in "_."):
         end += 1
@@ -123,7 +123,7 @@ def _unexpected_token(source: SourceFile, error: UnexpectedToken) -> Mistake:
     if token.type == "$END":
         end = len(source.text.rstrip())
         opened = _unclosed_bracket(source.text)
-        related = () if opened is None else (("opened", Span(source, opened, opened + 1), {}),)
+        related: Related = () if opened is None else (("opened", Span(source, opened, opened + 1), {}),)
         if opened is not None:
             expected = f"`{_CLOSING[source.text[opened]]}`"
         return Mistake("R0103", Span(source, max(0, end - 1), end), {"expected": expected}, related)

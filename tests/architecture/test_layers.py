@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up. Modules and packages named on one line stand beside each other and do not meet.
 LAYERS = (
-    ("source",),
+    ("source", "records", "collector"),
     ("diagnostics", "suggest", "sizes"),
     ("render", "catalogue", "recipe_schema"),
     ("recipe",),
@@ -30,7 +30,7 @@ DATA_PACKAGES = {"grammars", "specs"}
 
 # Each dependency is known to one place, given by the start of the module's name.
 OWNERS = {
-    "lark": ("resdsl.syntax.parse",),
+    "lark": ("resdsl.syntax.parse", "resdsl.syntax.lexer"),
     "networkx": ("resdsl.ir.graph",),
     "numpy": ("resdsl.emit.torch_", "resdsl.train."),
     "torch": ("resdsl.emit.torch_", "resdsl.train."),

@@ -1,4 +1,4 @@
-"""Golden cases: each file of tests/cases/err beside the exact text of its diagnostics, those of cases/ok without any."""
+"""Golden cases: each file of tests/cases/err beside its exact diagnostics; those of tests/cases/ok have none."""
 
 from __future__ import annotations
 

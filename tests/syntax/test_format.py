@@ -76,13 +76,13 @@ def test_golden(case: Path, golden: Callable[[str, Path], None]) -> None:
     assert all(len(line.partition("#")[0].rstrip()) <= WIDTH for line in after.splitlines())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(min_value=0, max_value=2**63))
 def test_any_text_keeps_its_meaning_and_comments(seed: int) -> None:
     assert_formats_well(RandomText(Random(seed)).text())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(min_value=0, max_value=2**63))
 def test_a_mistyped_text_is_refused_or_keeps_its_meaning(seed: int) -> None:
     random = Random(seed)

@@ -8,13 +8,8 @@ import pytest
 
 from resdsl.cli.console import Console
 from resdsl.cli.progress import ProgressReporter
-from resdsl.cli.train import free_folder, parameters
+from resdsl.cli.train import free_folder
 from resdsl.train import Evaluation, Plan
-
-
-def test_parameters_are_numbers_truths_or_names() -> None:
-    found = parameters(["n=3", "width = 0.5", "option=B", "fast=true"])
-    assert found == {"n": 3, "width": 0.5, "option": "B", "fast": True}
 
 
 def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from resdsl.emit.picture.groups import Group
-from resdsl.emit.picture.sketch import Unit, Wire, group_tooltip
+from resdsl.emit.picture.sketch import Unit, Wire, brief, group_tooltip
 from resdsl.ir.lower import OpNode
 
 MAX_LINES = 9
@@ -33,39 +33,56 @@ def _bare(unit: Unit, renamed: dict[str, str]) -> Unit:
     tooltip = group_tooltip(unit.key, unit.ops) if len(unit.ops) > 1 else unit.tooltip
     lines, kind = unit.lines, unit.kind
     if kind == "strip":
-        lines, kind = (" → ".join(tab.label for tab in unit.before),), "box"
+        lines, kind = (brief(" → ".join(tab.label for tab in unit.before)),), "box"
     return replace(unit, wires=wires, before=(), after=(), tooltip=tooltip, lines=lines, kind=kind)
 
 
 def _contract(group: Group, renamed: dict[str, str]) -> list[Unit]:
     """The group's units as segments: a box for what lies between two joins that end a shortcut, and these joins."""
     by_key = {unit.key: unit for unit in group.units}
-    carried = _carried_units(by_key, group.units)
+    joins = _shortcut_joins(by_key, group.units[-1])
+    carried = _carried_units(by_key, joins)
+    ends = {unit.key for unit in joins}
+    forks = {_shortcut_start(wire, carried) for join in joins for wire in join.wires if wire.kind != "trunk"}
     result: list[Unit] = []
     segment: list[Unit] = []
     for unit in group.units:
         if unit.key in carried:
             continue
-        if not _ends_shortcut(unit):
+        is_end = unit.key in ends
+        if not is_end:
             segment.append(unit)
-            continue
-        if segment:
+        if segment and (is_end or (unit.key in forks and any(member.kind != "strip" for member in segment))):
             result.append(_box(group, segment, len(result), renamed))
             segment = []
-        result.append(_join_of_segment(unit, by_key, carried, result, renamed))
+        if is_end:
+            result.append(_join_of_segment(unit, by_key, carried, result, renamed))
     if segment:
         result.append(_box(group, segment, len(result), renamed))
     return result
 
 
-def _ends_shortcut(unit: Unit) -> bool:
-    return any(wire.kind in {"identity", "changed"} for wire in unit.wires) and len(unit.wires) > 1
+def _shortcut_start(wire: Wire, carried: dict[str, tuple[Unit, ...]]) -> str:
+    """Where the shortcut that ends in a wire leaves."""
+    chain = carried.get(wire.source, ())
+    return chain[0].wires[0].source if chain else wire.source
 
 
-def _carried_units(by_key: dict[str, Unit], units: tuple[Unit, ...]) -> dict[str, tuple[Unit, ...]]:
+def _shortcut_joins(by_key: dict[str, Unit], last: Unit) -> list[Unit]:
+    """The joins on the group's trunk that end a shortcut."""
+    joins = []
+    unit: Unit | None = last
+    while unit is not None:
+        if any(wire.kind in {"identity", "changed"} for wire in unit.wires) and len(unit.wires) > 1:
+            joins.append(unit)
+        unit = by_key.get(unit.wires[unit.primary].source)
+    return joins
+
+
+def _carried_units(by_key: dict[str, Unit], joins: list[Unit]) -> dict[str, tuple[Unit, ...]]:
     """Units that lie on a shortcut, each with all the units of its shortcut from the start on."""
     result: dict[str, tuple[Unit, ...]] = {}
-    for unit in filter(_ends_shortcut, units):
+    for unit in joins:
         for wire in unit.wires:
             chain: list[Unit] = []
             source = by_key.get(wire.source)
@@ -85,8 +102,9 @@ def _join_of_segment(
         if wire.kind == "gate":
             continue
         chain = carried.get(wire.source, ())
-        source = chain[0].wires[0].source if chain else wire.source
-        if position != join.primary and done and renamed.get(source) == done[-1].key and done[-1].wires:
+        source = _shortcut_start(wire, carried)
+        is_strip = source in by_key and by_key[source].kind == "strip"
+        if position != join.primary and is_strip and done and renamed.get(source) == done[-1].key:
             # The shortcut starts behind a shared pre-activation: in the picture that is the box's own input.
             source = done[-1].wires[0].source
         ops = tuple(node for link in chain for node in link.ops)
@@ -110,7 +128,8 @@ def _box(group: Group, segment: list[Unit], position: int, renamed: dict[str, st
         lines = [*lines[: MAX_LINES - 1], f"… {len(lines) - MAX_LINES + 1} more layers"]
     name = f"{group.path} ({group.block})" if group.block else group.path
     return Unit(
-        key, "block", (*header, *lines), group_tooltip(name, ops), segment[0].part, segment[-1].shape, wires, 0,
+        key, "block", tuple(map(brief, (*header, *lines))), group_tooltip(name, ops), segment[0].part,
+        segment[-1].shape, wires, 0,
         ops=ops, section=group.path, is_bold=bool(header),
     )  # fmt: skip
 
@@ -133,12 +152,15 @@ def _lines(segment: list[Unit]) -> list[str]:
                 chain.insert(0, source)
                 source = by_key.get(source.wires[0].source)
             line_of |= {link.key: chain for link in chain}
+    gate = "gate: " if any(node.op.name == "multiply" for unit in segment for node in unit.ops) else "T: "
+    is_gated = gate == "T: " and any(unit.role == "gate" for unit in segment)
+    prefixes = {"gate": gate, "trunk": "H: " if is_gated else ""}
     lines = []
     for unit in segment:
         chain = line_of.get(unit.key, [unit])
         words = [node.op.label() for link in chain for node in link.ops if _is_told(node, len(chain) > 1)]
         if chain[0] is unit and words:
-            lines.append(("T: " if unit.role == "gate" else "") + " → ".join(words))
+            lines.append(prefixes.get(unit.role, "") + " → ".join(words))
     return lines
 
 

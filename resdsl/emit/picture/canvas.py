@@ -51,14 +51,13 @@ class Canvas:
         self._texts += 1
         label = bold_words(content) if is_bold else words(content)
         self.node(
-            f"text {self._texts}", middle, y, width + 4, size * 1.3 + 2, shape="plaintext", style='""', label=label, fontsize=size,
+            f"text {self._texts}", middle, y, width + 4, size * 1.3 + 2, shape="plaintext", style='""', label=label,
+            fontsize=size,
             fontcolor=f'"{color}"' if color != palette.INK else None,
             tooltip=words(tooltip or content),
         )  # fmt: skip
 
-    def edge(
-        self, tail: str, head: str, points: Sequence[Point], tip: Point | None, **style: Value | None
-    ) -> None:
+    def edge(self, tail: str, head: str, points: Sequence[Point], tip: Point | None, **style: Value | None) -> None:
         """A wire along Bezier points; with a tip it ends in an arrow."""
         self._edges.append((tail, head, points, tip, style))
         for x, y in points:
@@ -87,14 +86,17 @@ class Canvas:
 
     def _defaults(self, title: str) -> list[str]:
         corner = f"{text.number(self.width)},{text.number(self.height)}"
-        return [
-            f'graph [layout=nop2, bb="0,0,{corner}", pad=0.15, bgcolor="white", outputorder=nodesfirst, '
-            f'fontname="{FONT}", tooltip={words(title)}]',
-            f'node [shape=box, fixedsize=true, margin=0, style=filled, fillcolor="{palette.NEUTRAL_FILL}", '
-            f'color="{palette.NEUTRAL_LINE}", penwidth=0.8, fontname="{FONT}", fontsize=9, '
-            f'fontcolor="{palette.INK}", label=""]',
-            f'edge [color="{palette.INK}", penwidth=0.9, arrowsize=0.5]',
-        ]
+        page: dict[str, Value | None] = {
+            "layout": "nop2", "bb": f'"0,0,{corner}"', "pad": 0.15, "bgcolor": '"white"', "outputorder": "nodesfirst",
+            "fontname": f'"{FONT}"', "tooltip": words(title),
+        }  # fmt: skip
+        node: dict[str, Value | None] = {
+            "shape": "box", "fixedsize": "true", "margin": 0, "style": "filled", "label": '""', "penwidth": 0.8,
+            "fillcolor": f'"{palette.NEUTRAL_FILL}"', "color": f'"{palette.NEUTRAL_LINE}"',
+            "fontname": f'"{FONT}"', "fontsize": 9, "fontcolor": f'"{palette.INK}"',
+        }  # fmt: skip
+        edge: dict[str, Value | None] = {"color": f'"{palette.INK}"', "penwidth": 0.9, "arrowsize": 0.5}
+        return [f"graph {attributes(page)}", f"node {attributes(node)}", f"edge {attributes(edge)}"]
 
     def _at(self, point: Point) -> str:
         return f"{text.number(point[0])},{text.number(self.height - point[1])}"

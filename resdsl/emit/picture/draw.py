@@ -9,7 +9,7 @@ from resdsl.emit.picture.canvas import Canvas
 from resdsl.emit.picture.fonts import text_width
 from resdsl.emit.picture.layout import PLATE_PADDING, Column, Placed
 from resdsl.emit.picture.routes import OPTION_SIZE, Route, extent, route
-from resdsl.emit.picture.sketch import Tab
+from resdsl.emit.picture.sketch import Tab, brief
 from resdsl.emit.picture.text import Value, words
 from resdsl.ir.lower import FlatGraph
 
@@ -20,7 +20,7 @@ WIRE_STYLES: dict[str, dict[str, Value | None]] = {
     "branch": {},
     "gate": {"style": "dashed", "color": '"#555555"'},
     "identity": {"penwidth": 1.1},
-    "changed": {"style": "dotted", "penwidth": 1.7},
+    "changed": {"style": "dotted", "penwidth": 1.7, "arrowsize": 0.42},
 }
 _SHAPES = {"join": "circle", "gate": "diamond", "point": "point", "pool": "box", "image": "plaintext",
            "end": "plaintext"}  # fmt: skip
@@ -46,7 +46,9 @@ class NetworkDrawing:
         counts = [_count_text(plate.count) for plate in column.sketch.plates]
         left -= max((text_width(count, 11, is_bold=True) + 2 * PLATE_PADDING + 4 for count in counts), default=0.0)
         right += 2 * PLATE_PADDING if counts else 0.0
-        brackets = [text_width(name, measures.WORDS, is_bold=True) + BRACKET_GAP + 6 for name in _stages(graph)]
+        brackets = [
+            text_width(name, measures.WORDS, is_bold=True) + BRACKET_GAP + 6 for name in map(brief, _stages(graph))
+        ]
         if any(spot.unit.kind != "stage" and spot.unit.part in _stages(graph) for spot in column.placed.values()):
             left -= max(brackets, default=0.0)
         titles = [text_width(line, size, is_bold=bold) / 2 for line, size, bold in title_lines(graph)]
@@ -60,7 +62,7 @@ def title_lines(graph: FlatGraph) -> list[tuple[str, float, bool]]:
     facts = [f"{network.geometry.depth} layers, {_short(network.totals.parameters)} parameters"]
     if isinstance(network.totals.macs, int):
         facts.append(f"{_short(network.totals.macs)} multiply-adds")
-    return [(network.name[:60], measures.TITLE, True), *((fact, 8.0, False) for fact in facts)]
+    return [(brief(network.name), measures.TITLE, True), *((fact, 8.0, False) for fact in facts)]
 
 
 def _short(value: int) -> str:
@@ -79,16 +81,24 @@ def _stages(graph: FlatGraph) -> dict[str, int]:
     return {name: index for index, name in enumerate(names)}
 
 
+def _resolutions(column: Column) -> dict[tuple[object, ...], int]:
+    """Map sizes in the order of the trunk: they colour a network that has no stages."""
+    sizes = dict.fromkeys(spot.unit.shape[1:] for spot in column.trunk if spot.unit.shape)
+    return {size: index for index, size in enumerate(sizes)}
+
+
 def draw(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) -> None:
     """Put a network on the canvas, its trunk at x, its first unit's top at y."""
     stages = _stages(drawing.graph)
+    resolutions = _resolutions(drawing.column)
     _draw_title(drawing, canvas, x, y - TITLE_HEIGHT)
     _draw_plates(drawing, canvas, x, y)
     _draw_brackets(drawing, canvas, x, y, stages)
     for spot in drawing.column.placed.values():
-        _draw_unit(spot, drawing.prefix, canvas, x, y, palette.stage_colors(stages.get(spot.unit.part)))
+        color = stages.get(spot.unit.part) if stages else resolutions.get(spot.unit.shape[1:])
+        _draw_unit(spot, drawing.prefix, canvas, x, y, palette.stage_colors(color))
         if spot.size_label:
-            canvas.text(x - 4, y + spot.bottom + 6.5, spot.size_label, measures.SMALL, align="right",
+            canvas.text(x - 4, y + spot.bottom + spot.label_drop + 6.5, spot.size_label, measures.SMALL, align="right",
                         color=palette.FAINT_INK)  # fmt: skip
     for way in drawing.routes:
         _draw_route(way, drawing.prefix, canvas, x, y)
@@ -124,16 +134,19 @@ def _draw_plates(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) ->
 def _draw_brackets(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float, stages: dict[str, int]) -> None:
     """A line beside each stage with its name."""
     for name, index in stages.items():
-        members = [spot for spot in drawing.column.placed.values() if spot.unit.part == name and spot.unit.kind != "stage"
-                   and spot.unit.role != "auxiliary"]  # fmt: skip
+        members = [
+            spot
+            for spot in drawing.column.placed.values()
+            if spot.unit.part == name and spot.unit.kind != "stage" and spot.unit.role != "auxiliary"
+        ]
         if not members:
             continue
         top, bottom = min(spot.top for spot in members), max(spot.bottom for spot in members)
-        line = x + drawing.left + max(text_width(other, measures.WORDS, is_bold=True) for other in stages) + 6
+        line = x + drawing.left + max(text_width(brief(other), measures.WORDS, is_bold=True) for other in stages) + 6
         color = palette.stage_colors(index)[1]
         canvas.node(f"{drawing.prefix}{name} line", line, y + (top + bottom) / 2, 2, bottom - top,
                     fillcolor=f'"{color}"', penwidth=0, tooltip=words(name))  # fmt: skip
-        canvas.text(line - 5, y + top + 5.5, name, measures.WORDS, align="right", is_bold=True, color=color)
+        canvas.text(line - 5, y + top + 5.5, brief(name), measures.WORDS, align="right", is_bold=True, color=color)
 
 
 def _draw_unit(spot: Placed, prefix: str, canvas: Canvas, x: float, y: float, colors: tuple[str, str]) -> None:
@@ -215,6 +228,3 @@ def _draw_route(way: Route, prefix: str, canvas: Canvas, x: float, y: float) -> 
     if way.label_at:
         canvas.text(x + way.label_at[0], y + way.label_at[1], way.wire.label, OPTION_SIZE, align=way.label_align,
                     is_bold=True, tooltip=tooltip)  # fmt: skip
-
-
-__all__ = ["NetworkDrawing", "draw", "title_lines"]

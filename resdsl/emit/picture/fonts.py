@@ -1,4 +1,4 @@
-"""Widths of text, so that boxes fit their words on every machine: Helvetica's, which Arial and Liberation Sans share."""
+"""Widths of text, so that boxes fit their words everywhere: Helvetica's, which Arial and Liberation Sans share."""
 
 from __future__ import annotations
 

@@ -53,6 +53,3 @@ def block_paths(graph: FlatGraph) -> dict[str, tuple[str, str]]:
             if found:
                 result[flat.name] = (found.group(), "")
     return result
-
-
-__all__ = ["Group", "block_paths", "grouped"]

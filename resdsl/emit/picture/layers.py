@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from resdsl.emit.picture.sketch import INPUT, Tab, Unit, Wire, op_tooltip, size_text
-from resdsl.ir.lower import FlatGraph, OpNode
+from resdsl.emit.picture.sketch import Tab, Unit, Wire, brief, op_tooltip, size_text
+from resdsl.ir.lower import INPUT, FlatGraph, OpNode
 
 STRIP_FAMILIES = frozenset({"norm", "activation", "dropout", "identity"})
 
@@ -45,9 +45,7 @@ def layer_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tuple
     return tuple(units)
 
 
-def _draft_units(
-    graph: FlatGraph, paths: Mapping[str, tuple[str, str]]
-) -> tuple[list[_Draft], dict[str, _Draft]]:
+def _draft_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tuple[list[_Draft], dict[str, _Draft]]:
     uses: dict[str, int] = dict.fromkeys((graph.output, *(node for _, _, node in graph.auxiliaries)), 1)
     for node in graph.nodes:
         for name in node.inputs:
@@ -77,11 +75,11 @@ def _belongs(node: OpNode, draft: _Draft, paths: Mapping[str, tuple[str, str]]) 
 
 def _finished(draft: _Draft, owner: dict[str, _Draft]) -> Unit:
     main, first = draft.main, draft.ops[0]
-    tabs = [Tab(node.name, node.op.label(), op_tooltip(node)) for node in draft.ops if node is not main]
+    tabs = [Tab(node.name, brief(node.op.label()), op_tooltip(node)) for node in draft.ops if node is not main]
     at = draft.ops.index(main) if main else len(tabs)
     wires = tuple(Wire(owner[name].key if name in owner else INPUT) for name in first.inputs)
     unit = Unit(
-        draft.key, _kind(main), (main.op.label(),) if main else (), op_tooltip(main or first), first.part,
+        draft.key, _kind(main), (brief(main.op.label()),) if main else (), op_tooltip(main or first), first.part,
         draft.ops[-1].shape, wires, 0, tuple(tabs[:at]), tuple(tabs[at:]), tuple(draft.ops), role=first.role,
         section=first.part,
     )  # fmt: skip
@@ -106,7 +104,9 @@ def _with_sides(unit: Unit, join: OpNode) -> Unit:
         gate = replace(wires[2], kind="gate", side="left", label="T", tooltip="the gate T(x)")
         return replace(unit, wires=(carried, wires[1], gate), primary=1)
     if join.shortcut_from:
-        wires[1] = replace(wires[1], kind=_shortcut_kind(join), label=join.option, tooltip=_shortcut_tooltip(join))
+        wires[1] = replace(
+            wires[1], kind=_shortcut_kind(join), label=brief(join.option), tooltip=_shortcut_tooltip(join)
+        )
         return replace(unit, wires=tuple(wires))
     primary = (len(wires) - 1) // 2
     for index, wire in enumerate(wires):
@@ -152,5 +152,5 @@ def _input_unit(graph: FlatGraph) -> Unit:
 def _auxiliary_end(graph: FlatGraph, name: str, weight: float, source: str) -> Unit:
     node = next(head for head in graph.network.auxiliaries if head.name == name)
     tooltip = f"auxiliary head {name}: its loss counts times {weight}\n{node.span.place()}"
-    words = (name, f"loss × {weight:g}")
+    words = (brief(name), f"loss × {weight:g}")
     return Unit(f"{name}:output", "end", words, tooltip, "", (), (Wire(source),), role="auxiliary")

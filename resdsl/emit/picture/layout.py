@@ -27,7 +27,8 @@ SIDE_GAP = 13.0
 class Placed:
     """A unit with its place: x of its middle, y of its top and bottom, width of its own shape and with strips.
 
-    `exit` is how far below its bottom wires leave to the sides, `size_label` its map's size where that is told.
+    `exit` is how far below its bottom wires leave to the sides, `size_label` its map's size where that is told,
+    `label_drop` how much lower than usual.
     """
 
     unit: Unit
@@ -37,6 +38,7 @@ class Placed:
     width: float = 0.0
     outer: float = 0.0
     exit: float = EXIT
+    label_drop: float = 0.0
     size_label: str = ""
 
     @property
@@ -46,13 +48,13 @@ class Placed:
 
     @property
     def middle(self) -> float:
-        """y of the middle of its own shape."""
+        """Y of the middle of its own shape."""
         return self.main_top + measures.main_height(self.unit) / 2
 
 
 @dataclass(slots=True, eq=False)
 class Chain:
-    """Units beside the trunk from a fork to a join (None for an auxiliary head), or a bare wire when it has no units."""
+    """Units beside the trunk from a fork to a join (None for an auxiliary head); without units a bare wire."""
 
     fork: Placed
     units: list[Placed]
@@ -199,6 +201,7 @@ def _set_exits(placed: dict[str, Placed], trunk: list[Placed], chains: Iterable[
         source = placed[below.unit.wires[below.unit.primary].source]
         if source.unit.plate and source.unit.plate != below.unit.plate:
             source.exit += PLATE_PADDING
+            source.label_drop = PLATE_PADDING
 
 
 def _shape_words(shape: tuple[object, ...]) -> str:

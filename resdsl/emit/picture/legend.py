@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from resdsl.emit.picture import palette
 from resdsl.emit.picture.canvas import Canvas
@@ -15,7 +15,7 @@ ROW = 15.0
 SAMPLE = 26.0
 
 
-def entries(drawings: Iterable[NetworkDrawing]) -> list[tuple[str, str]]:
+def entries(drawings: Sequence[NetworkDrawing]) -> list[tuple[str, str]]:
     """Sign and meaning, in a fixed order."""
     kinds: set[str] = set()
     lines: set[str] = set()
@@ -26,11 +26,10 @@ def entries(drawings: Iterable[NetworkDrawing]) -> list[tuple[str, str]]:
             lines.update(spot.unit.lines if spot.unit.kind == "join" else ())
             kinds |= {"strips"} if spot.unit.before or spot.unit.after else set()
         kinds |= {"plate"} if drawing.column.sketch.plates else set()
-    options = sorted({way.wire.label for d in drawings for way in d.routes if way.wire.kind == "changed"} - {""})
-    option = f" (option {', '.join(options)})" if options else ""
+    keeping = _options(drawings, "identity")
     known = {
-        "identity": "identity shortcut",
-        "changed": f"shortcut that changes the shape{option}",
+        "identity": f"shortcut that keeps the shape{keeping}" if keeping else "identity shortcut",
+        "changed": f"shortcut that changes the shape{_options(drawings, 'changed')}",
         "+": "sum of branch and shortcut",
         "×": "product of its inputs",
         "gate": "gated sum: T · H(x) + (1 − T) · x",
@@ -38,6 +37,18 @@ def entries(drawings: Iterable[NetworkDrawing]) -> list[tuple[str, str]]:
         "plate": "the frame’s content, that many times",
     }
     return [(sign, meaning) for sign, meaning in known.items() if sign in kinds or sign in lines]
+
+
+def _options(drawings: Sequence[NetworkDrawing], kind: str) -> str:
+    """The options with which shortcuts of a kind are labelled, ` (option A, B)`."""
+    found = {
+        way.wire.label
+        for drawing in drawings
+        for way in drawing.routes
+        if way.wire.kind == kind and way.target.unit.kind != "gate"
+    }
+    names = sorted(found - {""})
+    return f" (option {', '.join(names)})" if names else ""
 
 
 def draw_legend(items: list[tuple[str, str]], canvas: Canvas, x: float, y: float) -> None:
@@ -71,7 +82,7 @@ def _draw_sign(sign: str, canvas: Canvas, x: float, y: float) -> None:
             canvas.text(middle, y, "× n", 7, is_bold=True)
         case _:
             for end, at in (("from", x), ("to", x + SAMPLE)):
-                canvas.node(f"{key} {end}", at, y, 1, 1, style="invis", **{"tooltip": look["tooltip"]})
+                canvas.node(f"{key} {end}", at, y, 1, 1, style="invis", tooltip=look["tooltip"])
             points = [(x, y), (x + SAMPLE / 3, y), (x + SAMPLE / 2, y), (x + SAMPLE - 5, y)]
             canvas.edge(f"{key} from", f"{key} to", points, (x + SAMPLE, y), tooltip=words("legend"),
                         **WIRE_STYLES[sign])  # fmt: skip

@@ -6,7 +6,7 @@ words on the darkest fill keep a contrast above 7 to 1.
 
 from __future__ import annotations
 
-STAGE_FILLS = ("#ece3f4", "#c9e6c4", "#f6c0ad", "#93c1ea", "#e3c04f", "#a8b8a0")
+STAGE_FILLS = ("#ebe3f5", "#c3e3bd", "#f2b39c", "#86b6e3", "#c9a53a", "#8d9c86")
 STAGE_LINES = ("#6f5591", "#39733a", "#a34a2c", "#1f5488", "#7a6110", "#4c5c45")
 NEUTRAL_FILL, NEUTRAL_LINE = "#ffffff", "#555555"
 STRIP_FILL = "#ffffff"

@@ -14,6 +14,7 @@ ARROW = 5.0
 LANE_GAP = 13.0
 CHAIN_GAP = 16.0
 BEND = 55.0
+TURN = 58.0
 OPTION_SIZE = 8.0
 
 Point = tuple[float, float]
@@ -21,7 +22,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A wire as drawn: Bezier points without the arrow's length, the arrow's tip, a label with the place of its left."""
+    """A wire as drawn: Bezier points up to the arrow, the arrow's tip, and where its label begins or ends."""
 
     source: Placed
     target: Placed
@@ -146,12 +147,15 @@ def _line(start: Point, end: Point) -> tuple[Point, ...]:
 
 def _turn_down(start: Point, end: Point) -> tuple[Point, ...]:
     """A curve that leaves sideways and stays high until it is past what stands below its start."""
-    return (start, (start[0] + 0.75 * (end[0] - start[0]), start[1]), (end[0], start[1]), end)
+    reach = end[0] - start[0]
+    flat = (end[0] - max(-TURN, min(TURN, reach)), start[1])
+    curve = (flat, (flat[0] + 0.75 * (end[0] - flat[0]), start[1]), (end[0], start[1]), end)
+    return curve if abs(reach) <= TURN else (*_line(start, flat)[:-1], *curve)
 
 
 def _turn_in(start: Point, end: Point) -> tuple[Point, ...]:
     """A curve that comes down and ends sideways, low all the way in."""
-    return (start, (start[0], end[1]), (end[0] + 0.75 * (start[0] - end[0]), end[1]), end)
+    return tuple((x, start[1] + end[1] - y) for x, y in reversed(_turn_down((end[0], start[1]), (start[0], end[1]))))
 
 
 def extent(column: Column, routes: Iterable[Route]) -> tuple[float, float]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resdsl.ir.lower import INPUT, OpNode
+from resdsl.ir.lower import OpNode
 from resdsl.ir.summary import node_totals
 from resdsl.ops import Shape
 from resdsl.semantics.model import Totals
 
 MAX_TOOLTIP_NUMBER = 120
+MAX_WORDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,11 @@ class Sketch:
     plates: tuple[Plate, ...] = ()
 
 
+def brief(text: str) -> str:
+    """Words cut to a length that fits a picture."""
+    return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 1] + "…"
+
+
 def size_text(shape: Shape) -> str:
     """A shape in a picture: `64 × 56 × 56`."""
     return " × ".join(str(extent) for extent in shape)
@@ -133,9 +139,3 @@ def group_tooltip(name: str, ops: tuple[OpNode, ...]) -> str:
     words = ", ".join(node.op.label() for node in ops[:12]) + (f", … {len(ops) - 12} more" if len(ops) > 12 else "")
     place = ops[0].place.place()
     return f"{name}: {words}\n{place}\noutput {size_text(ops[-1].shape)}\n{cost_text(sum_totals(ops))}"
-
-
-__all__ = [
-    "INPUT", "Plate", "Sketch", "Tab", "Unit", "Wire", "amount_text", "cost_text", "group_tooltip", "op_tooltip",
-    "size_text", "sum_totals",
-]  # fmt: skip

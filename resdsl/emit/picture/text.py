@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 Value = str | float | int
 
-_CONTROL = {code: " " for code in (*range(32), *range(127, 160), 0x2028, 0x2029) if code != 10}
+_CONTROL = dict.fromkeys((*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x2029), " ")
 # Lone surrogates cannot be written as UTF-8, and bidirectional controls would reorder the words around them.
-_CONTROL |= {code: "?" for code in (*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_CONTROL |= dict.fromkeys((*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "?")
 
 
 def words(text: str) -> str:
