@@ -1,6 +1,6 @@
-"""Writes the parts of the reference that are data: steps, recipe settings, diagnostics, options of the commands.
+"""Writes the parts of the pages that are data: steps, recipe settings, diagnostics, options, modules.
 
-    python docs/generate.py            # after a change of the op table, the recipe schema, the catalogue or an option
+    python docs/generate.py            # after a change of steps, settings, diagnostics, options or modules
     python docs/generate.py --check    # exit code 1 where a page is not current
 
 Each part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
@@ -9,6 +9,7 @@ Each part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 from __future__ import annotations
 
 import argparse
+import ast
 import io
 import re
 import sys
@@ -27,7 +28,7 @@ from resdsl.recipe_schema import Arg as RecipeArg
 from resdsl.recipe_schema import value_text as recipe_value_text
 
 DOCS = Path(__file__).parent
-PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- generated: (?P<name>[a-z /]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # The headings of the table of steps, by the families of the op table.
 FAMILIES = {
@@ -68,6 +69,7 @@ def part(name: str) -> str:
         "recipe": recipe,
         "diagnostics": diagnostics,
         "options": lambda: options(detail),
+        "modules": lambda: modules(detail),
     }
     return makers[kind]()
 
@@ -124,9 +126,8 @@ def recipe() -> str:
     """The settings of a recipe: an overview, then the forms of those that take one."""
     rows = ((f"`{s.word}`", f"`{s.example}`", setting_default(s), s.doc) for s in SCHEMA.values())
     texts = [table(("setting", "example", "where it is left out", "meaning"), rows)]
-    for setting in SCHEMA.values():
-        if setting.forms:
-            texts.append(f"### `{setting.word}`\n\n" + table(("form", "argument", "values", "meaning"), forms(setting)))
+    head = ("form", "argument", "values", "meaning")
+    texts += [f"### `{setting.word}`\n\n{table(head, forms(setting))}" for setting in SCHEMA.values() if setting.forms]
     return "\n".join(texts)
 
 
@@ -167,7 +168,7 @@ def setting_default(setting: Setting) -> str:
     return f"`{default.to_text()}`" if hasattr(default, "to_text") else "nothing"
 
 
-# --- diagnostics and options ---------------------------------------------------------------------------------------
+# --- diagnostics, options -----------------------------------------------------------------------------------------
 
 
 def diagnostics() -> str:
@@ -202,6 +203,19 @@ def options(command: str) -> str:
     parser = Options(add_help=False)
     import_module(f"resdsl.cli.{command}").configure(parser)
     return table(("option", "meaning"), parser.rows())
+
+
+# --- modules -------------------------------------------------------------------------------------------------------
+
+
+def modules(package: str) -> str:
+    """The modules of a package of resdsl, each with the first sentence of its docstring."""
+    rows = []
+    for path in sorted((DOCS.parent / "resdsl" / package).glob("*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert docstring, f"{path} has no docstring"
+        rows.append((f"`{path.name}`", " ".join(docstring.partition("\n\n")[0].split())))
+    return table(("module", "task"), rows)
 
 
 if __name__ == "__main__":

@@ -76,24 +76,26 @@ class Compilation:
         return resolver.resolve(train, tuple(override for override in overrides if override is not None))
 
     def check_trains(self) -> None:
-        """Check every `train` of the spec, and that the networks it names exist."""
+        """Check every recipe and `train` of the spec, that the networks it names exist, and that each has one."""
         assert self.program is not None
-        known = [network.name.name for network in self.own_networks()] + list(self.program.main.networks)
-        for item in self.program.main.file.definitions:
-            if not isinstance(item, tree.Train):
-                continue
-            for name in item.networks:
+        definitions = self.program.main.file.definitions
+        trains = [item for item in definitions if isinstance(item, tree.Train)]
+        recipes = [item for item in definitions if isinstance(item, tree.Recipe)]
+        if not trains and not recipes:
+            return
+        from resdsl.semantics.recipes import RecipeResolver, train_of
+
+        resolver = RecipeResolver(self._steps.evaluator, self.program.main)
+        for recipe in recipes:
+            resolver.check_recipe(recipe)
+        known = {*self.program.main.networks, *(network.name.name for network in self.own_networks())}
+        for train in trains:
+            for name in train.networks:
                 if name.name not in known:
                     self.problems.report("R0709", name.span, name=name.name, guess=closest(name.name, known))
-            from resdsl.semantics.recipes import RecipeResolver
-
-            RecipeResolver(self._steps.evaluator, self.program.main).resolve(item)
-        trains = [item for item in self.program.main.file.definitions if isinstance(item, tree.Train)]
-        if len(trains) > 1:
-            from resdsl.semantics.recipes import train_of
-
-            for network in self.own_networks():
-                train_of(trains, network.name.name, self.problems)
+            resolver.resolve(train)
+        for network in self.own_networks():
+            train_of(trains, network.name.name, self.problems)
 
     def choose(self, name: str | None) -> tree.Network | None:
         """The network of a name; without one, the network named like the file, else the first."""

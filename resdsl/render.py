@@ -58,9 +58,7 @@ def _by_file(diagnostic: Diagnostic) -> dict[SourceFile, dict[int, list[Label]]]
     return files
 
 
-def _excerpt(
-    source: SourceFile, marks: dict[int, list[Label]], primary: Label, gutter: int, paint: Paint
-) -> list[str]:
+def _excerpt(source: SourceFile, marks: dict[int, list[Label]], primary: Label, gutter: int, paint: Paint) -> list[str]:
     bar = paint("|", "place")
     lines = [f"{' ' * gutter} {bar}"]
     previous = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from string import Formatter
+from textwrap import fill
 from typing import Any
 
 from resdsl.catalogue import expectations, files, names, recipes, rules, shapes, syntax
@@ -13,6 +14,7 @@ from resdsl.suggest import closest
 
 __all__ = ["ENTRIES", "Entry", "all_codes", "diagnose", "diagnose_all", "explain", "is_code"]
 
+EXPLANATION_WIDTH = 100
 _AREAS = (files, syntax, names, shapes, rules, expectations, recipes)
 ENTRIES: Mapping[str, Entry] = {entry.code: entry for area in _AREAS for entry in area.ENTRIES}
 
@@ -62,7 +64,7 @@ def explain(code: str, report: Callable[[str], str] | None = None) -> str:
     if entry is None:
         guess = closest(code.upper(), ENTRIES)
         raise KeyError(f"there is no diagnostic {code}" + (f"; did you mean {guess}?" if guess else ""))
-    paragraphs = [f"{entry.code}: {_plain_title(entry.title)}", entry.explanation.strip()]
+    paragraphs = [f"{entry.code}: {_plain_title(entry.title)}", fill(entry.explanation, EXPLANATION_WIDTH)]
     if entry.wrong:
         paragraphs.append("Wrong:\n\n" + _indented(entry.wrong))
         paragraphs.extend(f"with {name} beside it:\n\n{_indented(text)}" for name, text in entry.beside.items())

@@ -150,13 +150,14 @@ ENTRIES = (
     ),
     Entry(
         "R0215",
-        "`filters` has no value here",
+        "`{name}` has no value here",
         "nothing sets it",
         "`filters` is what the stage has: stated behind its name, or given by a rule. Outside a stage a block is told "
-        "with `basic(filters = 64)`.",
+        "with `basic(filters = 64)`. `channels`, `height`, `width` and `stride` are those of a step's "
+        "place: they have no value in the arguments of a network, in their defaults, or in a recipe.",
         _network("basic"),
         _network("basic(filters = 16, shortcut = B)"),
-        hints=("write `filters 64` behind the stage's name, a rule for its filters, or `(filters = 64)` in the call",),
+        hints=("write `filters 64` behind the stage's name, a rule for its filters, or `({stated} = 64)` in the call",),
     ),
     Entry(
         "R0216",

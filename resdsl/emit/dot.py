@@ -19,7 +19,7 @@ from resdsl.emit.picture.groups import block_paths, grouped
 from resdsl.emit.picture.layers import layer_units
 from resdsl.emit.picture.layout import arrange
 from resdsl.emit.picture.legend import draw_legend, entries, legend_size
-from resdsl.emit.picture.sketch import Sketch
+from resdsl.emit.picture.sketch import Sketch, brief
 from resdsl.emit.picture.stages import stage_units
 from resdsl.ir.lower import FlatGraph
 
@@ -61,7 +61,7 @@ def emit_dot(
         x += drawing.right - drawing.left + BETWEEN
     items = entries(drawings)
     draw_legend(items, canvas, max(MARGIN, (canvas.width - legend_size(items)[0]) / 2), canvas.height + 16)
-    return canvas.write(title or " and ".join(graph.network.name for graph in graphs))
+    return canvas.write(title or " and ".join(brief(graph.network.name) for graph in graphs))
 
 
 def sketch(graph: FlatGraph, level: str, most_equal: int = MOST_EQUAL) -> Sketch:

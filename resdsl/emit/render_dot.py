@@ -14,10 +14,10 @@ HOW_TO_RENDER = (
 
 
 class RenderError(Exception):
-    """A Graphviz is there, but made no picture: the message is its last words."""
+    """There is no picture; the message is one line: how to get one, or Graphviz' last words."""
 
 
-def render(dot_text: str, path: str, picture_format: str = "svg") -> str | None:
+def render(dot_text: str, path: str, picture_format: str = "svg") -> None:
     """Write a picture beside its place and move it there; an earlier picture stays when anything fails.
 
     Args:
@@ -25,12 +25,9 @@ def render(dot_text: str, path: str, picture_format: str = "svg") -> str | None:
         path: the file to write.
         picture_format: svg, pdf or png.
 
-    Returns:
-        None, or one line that says how to get a picture where no Graphviz is installed; then nothing is written.
-
     Raises:
         ValueError: an unknown format.
-        RenderError: Graphviz failed.
+        RenderError: no Graphviz is installed, or it failed; the message is one line that says what to do.
         OSError: the file cannot be written.
     """
     if picture_format not in FORMATS:
@@ -39,9 +36,8 @@ def render(dot_text: str, path: str, picture_format: str = "svg") -> str | None:
     if picture is None:
         picture = _by_library(dot_text, picture_format)
     if picture is None:
-        return HOW_TO_RENDER
+        raise RenderError(HOW_TO_RENDER)
     _write_beside(path, picture)
-    return None
 
 
 def _by_program(dot_text: str, picture_format: str) -> bytes | None:

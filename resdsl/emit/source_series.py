@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from resdsl.emit.source_layout import STEP, Layout, call, flat, packed
+from resdsl.emit.source_layout import STEP, Layout, call, flat, packed, prefixed
 
 _SHORTEST_SERIES = 3
 _LONGEST_INLINE = 60
@@ -63,7 +63,7 @@ class Series:
     def _variable(self, name: str) -> str:
         return f"each_{name}" if name in self.parameters else name
 
-    def loop(self, run: Sequence[Element], before: list[str], indent: str, start: int | None = None) -> str:
+    def loop(self, run: Sequence[Element], before: list[str], indent: str, start: int | None = None) -> Layout:
         """`for _ in range(3)`; with a start also the index is counted. Lists to be made first go to `before`."""
         varying = _varying(run)
         if not varying:
@@ -76,12 +76,12 @@ class Series:
             column = [made.arguments[position].removeprefix(f"{name}=") for made in run]
             values.append(self._values(name, column, before, indent))
             variables.append(self._variable(name))
-        source = values[0] if len(values) == 1 else f"zip({', '.join(values)}, strict=True)"
+        source: Layout = values[0] if len(values) == 1 else call("zip", [*values, "strict=True"])
         together = ", ".join(variables)
         if start is None:
-            return f"for {together} in {source}"
+            return prefixed(f"for {together} in ", source)
         together = together if len(variables) == 1 else f"({together})"
-        return f"for index, {together} in enumerate({source}{f', {start}' if start else ''})"
+        return prefixed(f"for index, {together} in ", call("enumerate", [source, str(start)] if start else [source]))
 
     def _values(self, name: str, column: list[str], before: list[str], indent: str) -> str:
         arithmetic = _range(column)

@@ -152,7 +152,7 @@ class ClassWriter:
             if len(run) == 1:
                 result.extend(lines(call("self.add_module", [f'"{number}"', run[0].layout]), indent))
             else:
-                result.append(f"{indent}{self._series.loop(run, before, indent, number)}:")
+                result.extend(lines(self._series.loop(run, before, indent, number), indent, ":"))
                 result.extend(lines(call("self.add_module", ["str(index)", self._series.element(run)]), indent + STEP))
             number += len(run)
         return before + result

@@ -19,6 +19,9 @@ def module_path(path: str) -> str:
 
 def module_name(name: str) -> str:
     """One name of a module's path."""
+    if name.replace("module", "").startswith("__"):
+        # Python writes its class before such a name when it stands in one.
+        return f"module{name}"
     stem = name
     while stem not in _OF_MODULES and not keyword.iskeyword(stem):
         if not stem.endswith("_"):

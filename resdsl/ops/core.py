@@ -93,6 +93,10 @@ def _no_window(args: Args) -> Window:
     return Window()
 
 
+def _as_stated(args: Args) -> Args:
+    return args
+
+
 def _same_shape(args: Args, inputs: Inputs) -> Shape:
     return inputs[0]
 
@@ -108,6 +112,7 @@ class OpSpec(Record):
         label: the words in a picture, as in the papers' figures.
         has_weights_layer: whether it counts as a layer in the papers' depth.
         window: its receptive field for one output, or None where it sees the whole map.
+        settle: makes explicit what arguments leave to one another, such as the padding that follows the kernel.
     """
 
     name: str
@@ -122,6 +127,7 @@ class OpSpec(Record):
     label: Callable[[Args], str] | None = None
     has_weights_layer: bool = False
     is_join: bool = False
+    settle: Callable[[Args], Args] = _as_stated
 
 
 class Op(Record):

@@ -144,7 +144,7 @@ PAD_CHANNELS = OpSpec(
 
 def _pad_shape(args: Args, inputs: Inputs) -> Shape:
     channels, height, width = require_map(inputs)
-    before, after = args["before"], args["after"] if args["after"] is not None else args["before"]
+    before, after = args["before"], args["after"]
     sizes: list[Extent] = [
         resize(extent, 1, before[axis] + after[axis], 1) for axis, extent in enumerate((height, width))
     ]
@@ -152,7 +152,7 @@ def _pad_shape(args: Args, inputs: Inputs) -> Shape:
 
 
 def _pad_torch(args: Args, inputs: Inputs) -> TorchCall:
-    before, after = args["before"], args["after"] if args["after"] is not None else args["before"]
+    before, after = args["before"], args["after"]
     return TorchCall("function", "F.pad", ((before[1], after[1], before[0], after[0]),))
 
 
@@ -163,6 +163,7 @@ PAD = OpSpec(
     _pad_torch,
     "zeros around the map: `before` above and to the left, `after` (the same unless stated) below and to the right",
     _pad_shape,
+    settle=lambda args: {**args, "after": args["before"] if args["after"] is None else args["after"]},
 )
 
 

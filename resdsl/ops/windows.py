@@ -29,14 +29,13 @@ _BIAS = Arg("bias", "bias", None)
 _GROUPS = Arg("groups", "int", 1, least=1)
 
 
-def padding_of(args: Args) -> Pair:
+def _settle_padding(args: Args) -> Args:
     """Zeros on each side: as stated, else half the kernel's reach, which keeps the map for odd kernels at stride 1."""
     if args["padding"] is not None:
-        pair: Pair = args["padding"]
-        return pair
+        return args
     dilation = args.get("dilation", (1, 1))
     reach = [dilation[i] * (args["kernel"][i] - 1) // 2 for i in (0, 1)]
-    return reach[0], reach[1]
+    return {**args, "padding": (reach[0], reach[1])}
 
 
 def _window(args: Args) -> Window:
@@ -44,7 +43,7 @@ def _window(args: Args) -> Window:
 
 
 def _slide(args: Args, axis: int, extent: Extent) -> Extent:
-    kernel, stride, padding = args["kernel"][axis], args["stride"][axis], padding_of(args)[axis]
+    kernel, stride, padding = args["kernel"][axis], args["stride"][axis], args["padding"][axis]
     reach = args.get("dilation", (1, 1))[axis] * (kernel - 1)
     offset = 2 * padding - reach - 1 + stride
     if args.get("ceil"):
@@ -59,7 +58,7 @@ def _slide(args: Args, axis: int, extent: Extent) -> Extent:
 def _too_large(args: Args, axis: int, extent: Extent, reach: int) -> ShapeFault:
     kernel = f"{args['kernel'][0]}x{args['kernel'][1]}"
     assert isinstance(extent, int)
-    return ShapeFault("R0305", kernel=kernel, available=extent + 2 * padding_of(args)[axis], reach=reach + 1)
+    return ShapeFault("R0305", kernel=kernel, available=extent + 2 * args["padding"][axis], reach=reach + 1)
 
 
 def groups_fault(channels: int, filters: int, groups: int) -> ShapeFault:
@@ -106,7 +105,7 @@ def _short(pair: Pair) -> int | Pair:
 
 def _conv_keywords(args: Args) -> dict[str, Any]:
     """The arguments that differ from torch's defaults, so that emitted source stays readable."""
-    padding = padding_of(args)
+    padding = args["padding"]
     keywords: dict[str, Any] = {}
     if args["stride"] != (1, 1):
         keywords["stride"] = _short(args["stride"])
@@ -156,6 +155,7 @@ CONV = OpSpec(
     _window,
     conv_label,
     has_weights_layer=True,
+    settle=_settle_padding,
 )
 
 
@@ -180,13 +180,14 @@ DEPTHWISE_CONV = OpSpec(
     _window,
     _depthwise_label,
     has_weights_layer=True,
+    settle=_settle_padding,
 )
 
 
 def _transposed_shape(args: Args, inputs: Inputs) -> Shape:
     channels, height, width = require_map(inputs)
     _check_groups(channels, args["filters"], args["groups"])
-    padding = padding_of(args)
+    padding = args["padding"]
     sizes: list[Extent] = []
     for axis, extent in enumerate((height, width)):
         stride, extra = args["stride"][axis], args["output_padding"][axis]
@@ -240,19 +241,20 @@ TRANSPOSED_CONV = OpSpec(
     lambda args: Window(args["kernel"], (1, 1), args["dilation"], args["stride"]),
     lambda args: conv_label(args).replace("conv", "transposed conv").replace("/", "x"),
     has_weights_layer=True,
+    settle=_settle_padding,
 )
 
 
 def _pool_shape(args: Args, inputs: Inputs) -> Shape:
     channels, height, width = require_map(inputs)
-    padding = padding_of(args)
+    padding = args["padding"]
     if any(2 * padding[i] > args["kernel"][i] for i in (0, 1)):
         raise ShapeFault("R0313", padding=shape_text(padding), kernel=shape_text(args["kernel"]))
     return channels, _slide(args, 0, height), _slide(args, 1, width)
 
 
 def _pool_torch(args: Args, target: str) -> TorchCall:
-    padding = padding_of(args)
+    padding = args["padding"]
     keywords: dict[str, Any] = {"stride": _short(args["stride"])}
     if padding != (0, 0):
         keywords["padding"] = _short(padding)
@@ -277,6 +279,7 @@ MAX_POOL = OpSpec(
     _pool_shape,
     window=_window,
     label=lambda args: f"{args['kernel'][0]}x{args['kernel'][1]} max pool{_stride_text(args)}",
+    settle=_settle_padding,
 )
 
 AVG_POOL = OpSpec(
@@ -288,6 +291,7 @@ AVG_POOL = OpSpec(
     _pool_shape,
     window=_window,
     label=lambda args: f"{args['kernel'][0]}x{args['kernel'][1]} avg pool{_stride_text(args)}",
+    settle=_settle_padding,
 )
 
 

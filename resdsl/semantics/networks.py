@@ -260,6 +260,7 @@ def _finished(
     network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow
 ) -> Network:
     assert region.input_shape is not None
+    region.settle()
     arguments = {name: plain(value) for name, value in assembly.scope.values.items()}
     return Network(
         network.name.name, network.span.source, network.name.span, arguments, region.input_shape,

@@ -75,7 +75,8 @@ class RecipeResolver:
         """Check a named recipe by itself, with the defaults of its parameters; what it lacks a `train` may add."""
         if all(parameter.default is not None for parameter in recipe.parameters):
             scope = self._scope({})
-            if bind_parameters(recipe.name.name, recipe.parameters, (), self.evaluator, scope, recipe.name.span):
+            bound = bind_parameters(recipe.name.name, recipe.parameters, (), self.evaluator, scope, recipe.name.span)
+            if bound is not None:
                 self._take(recipe.settings, scope, {})
 
     def _scope(self, values: dict[str, LanguageValue]) -> Scope:

@@ -32,7 +32,7 @@ class Region:
         self.auxiliaries: list[tuple[str, float, Flow, Span]] | None = None
         self.least: dict[str, int] = {}
         self._outer = outer
-        self.is_poisoned = input_shape is None
+        self.is_poisoned = input_shape is None and outer is not None
         self.level = 0
         self._geometry: list[Geometry] = [Geometry()]
         self._numbers: dict[str, int] = {}
@@ -51,6 +51,11 @@ class Region:
         key = f"{prefix}{base}"
         self._numbers[key] = self._numbers.get(key, 0) + 1
         return f"{key}{self._numbers[key]}"
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether this stands for no place in a network: that of the arguments of a network and of recipes."""
+        return self.input_shape is None and not self.is_poisoned
 
     def smallest(self, symbol: str) -> int:
         """The smallest free size for which every step so far is legal, those around this region included."""
@@ -112,6 +117,12 @@ class Region:
         for symbol, least in template.least.items():
             self.least[symbol] = max(least, self.least.get(symbol, 1))
         return Flow(len(self.nodes) - 1, template.shape)
+
+    def settle(self) -> None:
+        """Decide what was left open: a convolution that no normalisation follows has a bias."""
+        for index, node in enumerate(self.nodes):
+            if isinstance(node.content, Op) and node.content.args.get("bias", 0) is None:
+                self.nodes[index] = node.replaced(content=Op(node.content.spec, {**node.content.args, "bias": True}))
 
     def poison(self) -> Flow:
         """A value behind a reported mistake."""

@@ -78,12 +78,15 @@ class Scope:
         """See resdsl.semantics.evaluate.Names."""
         if name in self.values:
             return self.values[name]
+        if name in PLACE_NAMES and self.region.is_nowhere:
+            self.problems.report("R0215", span, name=name)
+            return POISON
         match name:
             case "filters":
                 if self.context.filters is None:
                     # Behind an earlier mistake nobody knows which filters there would have been.
                     if not self.region.is_poisoned:
-                        self.problems.report("R0215", span, name=name)
+                        self.problems.report("R0215", span, name=name, stated="filters")
                     return POISON
                 return self.context.filters
             case "stride":

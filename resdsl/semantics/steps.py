@@ -191,7 +191,8 @@ class StepResolver:
             names = [arg for arg in spec.args if stated and arg.name in stated]
             bound = bind_op_arguments(name, names, self.op_defaults[name], self.evaluator, scope, span)
             defaults = bound or {}
-        return bind_op_arguments(name, spec.args, given, self.evaluator, scope, span, defaults)
+        args = bind_op_arguments(name, spec.args, given, self.evaluator, scope, span, defaults)
+        return None if args is None else dict(spec.settle(args))
 
     def _apply_foreign(
         self, name: str, given: tuple[Given, ...], span: Span, scope: Scope, label: tree.Identifier | None
@@ -322,6 +323,7 @@ class StepResolver:
         output = self.run_body(block.body, scope)
         if output.shape is None or region.input_shape is None:
             return None
+        region.settle()
         totals = region.totals(frozenset({"trunk", "shortcut", "gate", "auxiliary"}))
         if totals.ops > MAX_OPS:
             self._too_large(block.name.span, scope)

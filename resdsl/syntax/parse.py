@@ -80,7 +80,6 @@ _DEFINITION_START = frozenset({"NETWORK", "BLOCK", "SHORTCUT", "USE", "RECIPE", 
 _STEP_START = frozenset({"RESIDUAL", "CONCAT", "GATED", "NAME", "CLASS"})
 _STEP_END = frozenset({"ARROW", "RBRACE", "_SEP"})
 _NETWORK_WORDS = ("input", "rules", "stem", "stage", "head", "expect")
-_DEFINITION_WORDS = ("network", "block", "shortcut", "use", "recipe", "train")
 _STEP_WORDS = ("residual", "preactivation", "concat", "gated", "auxiliary", "branch", "if", "else")
 _OPERATORS = frozenset(
     {"PLUS", "MINUS", "STAR", "SLASH", "DOUBLE_SLASH", "PERCENT", "COMPARE", "AND", "OR", "IF", "LBRACKET"}
@@ -139,7 +138,7 @@ def _unexpected_token(source: SourceFile, error: UnexpectedToken) -> Mistake:
 def _token_hints(text: str, token: Token, accepted: frozenset[str]) -> tuple[str, ...]:
     """What the writer may have meant by a token that cannot stand at its place."""
     word, start = str(token), token.start_pos or 0
-    is_between_definitions = _DEFINITION_START <= accepted
+    is_between_definitions = accepted >= _DEFINITION_START
     if token.type == "DOUBLE_SLASH":
         return ("a comment begins with `#`",)
     if token.type == "MINUS" and text[start + 1 :].lstrip(" ").startswith(">"):
@@ -148,7 +147,7 @@ def _token_hints(text: str, token: Token, accepted: frozenset[str]) -> tuple[str
         return ("this belongs between the braces of a network: `network NAME { ... }`",)
     if token.type == "NAME" and (guess := closest(word, _words_among(accepted))):
         return (f"did you mean `{guess}`?",)
-    if token.type.isalpha() and "NAME" in accepted and word.isidentifier() and not _STEP_START <= accepted:
+    if token.type.isalpha() and "NAME" in accepted and word.isidentifier() and not accepted >= _STEP_START:
         return (f"`{token}` is a word of the language here: choose another name",)
     before = re.search(r"([A-Za-z_]\w*)[ \t]*\Z", text[max(0, start - 80) : start])
     if before is not None and token.type not in ("ARROW", "RBRACE"):
@@ -171,12 +170,12 @@ def _expected_words(kinds: frozenset[str]) -> str:
         if whole <= left:
             words.append(text)
             left = left & {"RBRACE", "_SEP"}
-    if _STEP_START <= left:
+    if left >= _STEP_START:
         words.append("a step")
         left = left & {"RBRACE", "_SEP"}
-    elif _STEP_END <= left:
+    elif left >= _STEP_END:
         left = set(_STEP_END)
-    if _VALUE_START <= left:
+    if left >= _VALUE_START:
         words.append("a value")
         left -= _VALUE_START
     elif left & {"RPAR", "RBRACE", "_SEP", "LBRACE", "_COMMA"}:

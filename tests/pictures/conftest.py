@@ -95,8 +95,8 @@ def graph() -> Callable[[str], FlatGraph]:
 def draw() -> Callable[..., Picture]:
     """`draw("plain", "net", level="block")`: their picture, read back."""
 
-    def draw_networks(*names: str, level: str = "block", **options: int) -> Picture:
-        return read_dot(emit_dot([load(name) for name in names], level, **options))
+    def draw_networks(*names: str, level: str = "block", most_equal: int = 12) -> Picture:
+        return read_dot(emit_dot([load(name) for name in names], level, most_equal=most_equal))
 
     return draw_networks
 

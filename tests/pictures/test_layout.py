@@ -76,7 +76,8 @@ def test_shortcuts_stay_on_the_right(name: str, level: str) -> None:
 
 def test_words_fit_their_boxes(name: str, level: str) -> None:
     def width(spot: Placed) -> float:
-        return max((text_width(line, 9, is_bold=spot.unit.is_bold) for line in spot.unit.lines), default=0.0)
+        lines = enumerate(spot.unit.lines)
+        return max((text_width(line, 9, is_bold=spot.unit.is_bold and n == 0) for n, line in lines), default=0.0)
 
     column, _ = drawn(name, level)
     wordy = [spot for spot in column.placed.values() if spot.unit.kind not in {"join", "gate", "concat", "point"}]

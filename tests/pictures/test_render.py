@@ -29,7 +29,7 @@ def no_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("picture_format", FORMATS)
 def test_the_program_draws(text: str, picture_format: str, dot: str, tmp_path: Path) -> None:
     path = tmp_path / f"net.{picture_format}"
-    assert render(text, str(path), picture_format) is None
+    render(text, str(path), picture_format)
     assert path.read_bytes().startswith(MAGIC[picture_format])
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
@@ -48,7 +48,7 @@ def test_the_svg_has_tooltips_and_text(text: str, dot: str, tmp_path: Path) -> N
 def test_the_library_draws_without_the_program(text: str, picture_format: str, tmp_path: Path) -> None:
     pytest.importorskip("pygraphviz", minversion="2.0")
     path = tmp_path / "net"
-    assert render(text, str(path), picture_format) is None
+    render(text, str(path), picture_format)
     assert path.read_bytes().startswith(MAGIC[picture_format])
 
 
@@ -57,9 +57,10 @@ def test_without_both_a_line_says_how(text: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "pygraphviz", None)
     path = tmp_path / "net.svg"
     path.write_text("an earlier picture")
-    line = render(text, str(path))
-    assert line == HOW_TO_RENDER
-    assert "\n" not in line
+    with pytest.raises(RenderError) as caught:
+        render(text, str(path))
+    assert str(caught.value) == HOW_TO_RENDER
+    assert "\n" not in HOW_TO_RENDER
     assert path.read_text() == "an earlier picture"
 
 

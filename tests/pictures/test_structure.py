@@ -104,6 +104,7 @@ def test_a_gate_is_a_diamond(draw: Draw) -> None:
         picture = draw("gated", level=level)
         assert picture.nodes["gated/one.0.gate1"]["shape"] == "diamond"
         assert "<<B>1 − T</B>>" in picture.labels()
+    assert draw("gated").nodes["gated/one.0"]["label"] == "T: 3x3 conv, 16\\nH: 3x3 conv, 16"
 
 
 def test_pre_activation_opens_the_brick_of_its_layer(draw: Draw) -> None:
@@ -168,6 +169,18 @@ def test_side_by_side_the_same_blocks_stand_at_one_height(draw: Draw) -> None:
             key = block if level == "block" else first
             assert picture.y(f"plain/{key}") == picture.y(f"net/{key}")
         assert picture.x("plain/input") < picture.x("net/input")
+
+
+def test_a_shortcut_spans_no_room_left_for_a_neighbour(draw: Draw) -> None:
+    """Beside a longer network a stage begins lower; its first shortcut is no longer than without the neighbour."""
+
+    def length(picture: Picture) -> float:
+        ends = picture.edge("net/conv2.1.add1", "net/conv3.0.add1")["pos"].removeprefix("e,").split()
+        return float(ends[1].split(",")[1]) - float(ends[0].split(",")[1])
+
+    alone, beside = draw("net"), draw("net", "deep", most_equal=100)
+    assert beside.y("net/conv2.1.add1") - beside.y("net/conv3.0.add1") > 500
+    assert length(beside) == pytest.approx(length(alone), abs=2)
 
 
 def test_the_same_network_twice(draw: Draw) -> None:

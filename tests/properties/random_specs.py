@@ -245,7 +245,7 @@ class Writer:
         stem = f"stem {{ {text}\nconv(3x3, {width}) -> bn -> relu }}"
         block = self.one_of(*BLOCKS)
         options = [option for option in OPTIONS if option != "none" or not block.startswith("highway")]
-        grown = self.one_of("double filters", "filters + 2", "filters * 3 // 2")
+        grown = self.one_of("double filters", "filters + 2", "filters * 2 - 2")
         lines.append(f"rules {{ same map -> same filters; halve map -> {grown}; shortcut -> {self.one_of(*options)} }}")
         lines.append(stem)
         for number in range(self.number(1, 3)):

@@ -83,10 +83,13 @@ def evaluated(shape: Shape, values: dict[str, int]) -> tuple[int, ...]:
 
 
 def runs(module: nn.Module, size: Iterable[int], device: str = "cpu") -> Tensor | None:
-    """The module's output for one image of a size; None where torch refuses it."""
+    """The module's output for two images of a size; None where torch refuses it.
+
+    For one image a group normalisation refuses maps of one value, also when it does not train.
+    """
     try:
         with torch.no_grad():
-            output: Tensor = module(torch.zeros(1, *size, device=device))
+            output: Tensor = module(torch.zeros(2, *size, device=device))
     except RuntimeError:
         return None
     return output

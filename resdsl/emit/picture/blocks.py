@@ -10,6 +10,7 @@ from resdsl.emit.picture.sketch import Unit, Wire, brief, group_tooltip
 from resdsl.ir.lower import OpNode
 
 MAX_LINES = 9
+SHORTCUTS = frozenset({"identity", "changed"})
 
 
 def block_units(items: Iterable[Unit | Group]) -> list[Unit | Group]:
@@ -43,7 +44,7 @@ def _contract(group: Group, renamed: dict[str, str]) -> list[Unit]:
     joins = _shortcut_joins(by_key, group.units[-1])
     carried = _carried_units(by_key, joins)
     ends = {unit.key for unit in joins}
-    forks = {_shortcut_start(wire, carried) for join in joins for wire in join.wires if wire.kind != "trunk"}
+    forks = {_shortcut_start(wire, carried) for join in joins for wire in join.wires if wire.kind in SHORTCUTS}
     result: list[Unit] = []
     segment: list[Unit] = []
     for unit in group.units:
@@ -73,7 +74,7 @@ def _shortcut_joins(by_key: dict[str, Unit], last: Unit) -> list[Unit]:
     joins = []
     unit: Unit | None = last
     while unit is not None:
-        if any(wire.kind in {"identity", "changed"} for wire in unit.wires) and len(unit.wires) > 1:
+        if any(wire.kind in SHORTCUTS for wire in unit.wires) and len(unit.wires) > 1:
             joins.append(unit)
         unit = by_key.get(unit.wires[unit.primary].source)
     return joins
@@ -86,7 +87,7 @@ def _carried_units(by_key: dict[str, Unit], joins: list[Unit]) -> dict[str, tupl
         for wire in unit.wires:
             chain: list[Unit] = []
             source = by_key.get(wire.source)
-            while wire.kind in {"identity", "changed"} and source is not None and source.role == "shortcut":
+            while wire.kind in SHORTCUTS and source is not None and source.role == "shortcut":
                 chain.insert(0, source)
                 source = by_key.get(source.wires[0].source)
             result |= {link.key: tuple(chain) for link in chain}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from resdsl.emit.picture import palette, text
 from resdsl.emit.picture.fonts import FONT, text_width
-from resdsl.emit.picture.text import Value, attributes, bold_words, name, words
+from resdsl.emit.picture.text import Value, attributes, bold_words, hover, name, words
 
 Point = tuple[float, float]
 
@@ -29,9 +29,11 @@ class Canvas:
 
     def node(self, key: str, x: float, y: float, width: float, height: float, **style: Value | None) -> None:
         """A node with its middle at (x, y)."""
-        style = {"width": width / 72, "height": height / 72, **style}
-        self._nodes.append((key, (x, y), style))
+        self._put(key, x, y, width, height, **style)
         self._grow(x + width / 2, y + height / 2)
+
+    def _put(self, key: str, x: float, y: float, width: float, height: float, **style: Value | None) -> None:
+        self._nodes.append((key, (x, y), {"width": width / 72, "height": height / 72, **style}))
 
     def text(
         self,
@@ -50,12 +52,14 @@ class Canvas:
         middle = x + width / 2 if align == "left" else x - width / 2 if align == "right" else x
         self._texts += 1
         label = bold_words(content) if is_bold else words(content)
-        self.node(
-            f"text {self._texts}", middle, y, width + 4, size * 1.3 + 2, shape="plaintext", style='""', label=label,
-            fontsize=size,
+        # Wider than measured, as other fonts are: Graphviz warns of words wider than their node.
+        self._put(
+            f"text {self._texts}", middle, y, width * 1.2 + 6, size * 1.3 + 2, shape="plaintext", style='""',
+            label=label, fontsize=size,
             fontcolor=f'"{color}"' if color != palette.INK else None,
-            tooltip=words(tooltip or content),
+            tooltip=hover(tooltip or content),
         )  # fmt: skip
+        self._grow(middle + width / 2, y + size / 2 + 2)
 
     def edge(self, tail: str, head: str, points: Sequence[Point], tip: Point | None, **style: Value | None) -> None:
         """A wire along Bezier points; with a tip it ends in an arrow."""
@@ -88,7 +92,7 @@ class Canvas:
         corner = f"{text.number(self.width)},{text.number(self.height)}"
         page: dict[str, Value | None] = {
             "layout": "nop2", "bb": f'"0,0,{corner}"', "pad": 0.15, "bgcolor": '"white"', "outputorder": "nodesfirst",
-            "fontname": f'"{FONT}"', "tooltip": words(title),
+            "fontname": f'"{FONT}"', "tooltip": hover(title),
         }  # fmt: skip
         node: dict[str, Value | None] = {
             "shape": "box", "fixedsize": "true", "margin": 0, "style": "filled", "label": '""', "penwidth": 0.8,

@@ -10,7 +10,7 @@ from resdsl.emit.picture.fonts import text_width
 from resdsl.emit.picture.layout import PLATE_PADDING, Column, Placed
 from resdsl.emit.picture.routes import OPTION_SIZE, Route, extent, route
 from resdsl.emit.picture.sketch import Tab, brief
-from resdsl.emit.picture.text import Value, words
+from resdsl.emit.picture.text import Value, hover, words
 from resdsl.ir.lower import FlatGraph
 
 BRACKET_GAP = 10.0
@@ -125,7 +125,7 @@ def _draw_plates(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) ->
         bottom = max(spot.bottom for spot in inside) + PLATE_PADDING
         canvas.frame(
             f"{drawing.prefix}{plate.key}", x + left, y + top, x + right, y + bottom, style='"rounded,dashed"',
-            color=f'"{palette.FAINT_INK}"', penwidth=0.8, tooltip=words(plate.tooltip),
+            color=f'"{palette.FAINT_INK}"', penwidth=0.8, tooltip=hover(plate.tooltip),
         )  # fmt: skip
         canvas.text(x + left - 4, y + (top + bottom) / 2, _count_text(plate.count), 11, align="right", is_bold=True,
                     tooltip=plate.tooltip)  # fmt: skip
@@ -145,7 +145,7 @@ def _draw_brackets(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float, 
         line = x + drawing.left + max(text_width(brief(other), measures.WORDS, is_bold=True) for other in stages) + 6
         color = palette.stage_colors(index)[1]
         canvas.node(f"{drawing.prefix}{name} line", line, y + (top + bottom) / 2, 2, bottom - top,
-                    fillcolor=f'"{color}"', penwidth=0, tooltip=words(name))  # fmt: skip
+                    fillcolor=f'"{color}"', penwidth=0, tooltip=hover(name))  # fmt: skip
         canvas.text(line - 5, y + top + 5.5, brief(name), measures.WORDS, align="right", is_bold=True, color=color)
 
 
@@ -158,7 +158,7 @@ def _draw_unit(spot: Placed, prefix: str, canvas: Canvas, x: float, y: float, co
     if unit.kind != "strip":
         canvas.node(
             f"{prefix}{unit.key}", left_x, y + spot.middle, spot.width, measures.main_height(unit),
-            tooltip=words(unit.tooltip), **_look(spot, fill, line),
+            tooltip=hover(unit.tooltip), **_look(spot, fill, line),
         )  # fmt: skip
         if unit.is_bold:
             _draw_words(spot, canvas, left_x, y + spot.middle)
@@ -210,7 +210,7 @@ def _draw_strips(
         canvas.node(
             f"{prefix}{tab.key}", left + width / 2, top + measures.STRIP_HEIGHT / 2, width, measures.STRIP_HEIGHT,
             label=words(tab.label), fontsize=measures.SMALL, color=f'"{line}"', fillcolor=f'"{palette.STRIP_FILL}"',
-            penwidth=0.5, tooltip=words(tab.tooltip),
+            penwidth=0.5, tooltip=hover(tab.tooltip),
         )  # fmt: skip
         left += width
 
@@ -223,7 +223,7 @@ def _draw_route(way: Route, prefix: str, canvas: Canvas, x: float, y: float) -> 
         points[-1] = (x + way.tip[0], y + way.tip[1])
     canvas.edge(
         f"{prefix}{way.source.unit.last}", f"{prefix}{way.target.unit.first}", points, tip,
-        tooltip=words(tooltip), **WIRE_STYLES[way.wire.kind],
+        tooltip=hover(tooltip), **WIRE_STYLES[way.wire.kind],
     )  # fmt: skip
     if way.label_at:
         canvas.text(x + way.label_at[0], y + way.label_at[1], way.wire.label, OPTION_SIZE, align=way.label_align,

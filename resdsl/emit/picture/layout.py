@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from resdsl.emit.picture import measures
 from resdsl.emit.picture.sketch import Sketch, Unit, Wire
@@ -82,6 +83,7 @@ def arrange(sketches: Sequence[Sketch]) -> list[Column]:
     columns = [_column(sketch) for sketch in sketches]
     _stack(columns)
     for column in columns:
+        _lower_exits(column)
         for chain in column.chains:
             _center(chain)
     return columns
@@ -269,6 +271,18 @@ def _least_top(column: Column, spot: Placed, wire: Wire, gaps: dict[str, float])
     if is_primary and spot.unit.key in column.on_trunk:
         return source.bottom + gaps[wire.source]
     return source.bottom + (source.exit + SIDE_GAP if is_primary and source.unit.key in column.on_trunk else GAP)
+
+
+def _lower_exits(column: Column) -> None:
+    """Where a section begins lower for its neighbours' sake, its branches leave the trunk just above it."""
+    forked: dict[str, list[Chain]] = {}
+    for chain in column.chains:
+        forked.setdefault(chain.fork.unit.key, []).append(chain)
+    for fork, below in pairwise(column.trunk):
+        lowest = below.top - BELOW_EXIT
+        chains = forked.get(fork.unit.key, [])
+        if all(not chain.units or chain.units[0].top >= lowest + BELOW_EXIT for chain in chains):
+            fork.exit = max(fork.exit, lowest - fork.bottom)
 
 
 def _center(chain: Chain) -> None:

@@ -8,7 +8,7 @@ from resdsl.emit.picture import palette
 from resdsl.emit.picture.canvas import Canvas
 from resdsl.emit.picture.draw import WIRE_STYLES, NetworkDrawing
 from resdsl.emit.picture.fonts import text_width
-from resdsl.emit.picture.text import words
+from resdsl.emit.picture.text import hover, words
 
 SIZE = 8.0
 ROW = 15.0
@@ -67,7 +67,7 @@ def legend_size(items: list[tuple[str, str]]) -> tuple[float, float]:
 
 def _draw_sign(sign: str, canvas: Canvas, x: float, y: float) -> None:
     key, middle = f"legend {sign}", x + SAMPLE / 2
-    look = {"tooltip": words("legend"), "fillcolor": '"white"'}
+    look = {"tooltip": hover("legend"), "fillcolor": '"white"'}
     match sign:
         case "+" | "×":
             canvas.node(key, middle, y, 12, 12, shape="circle", label=words(sign), color=f'"{palette.INK}"', **look)
@@ -78,11 +78,11 @@ def _draw_sign(sign: str, canvas: Canvas, x: float, y: float) -> None:
             canvas.node(key, middle, y, SAMPLE, 9, label=words("bn"), fontsize=7, penwidth=0.5, **look)
         case "plate":
             canvas.frame(key, x, y - 5.5, x + SAMPLE, y + 5.5, style='"rounded,dashed"',
-                         color=f'"{palette.FAINT_INK}"', penwidth=0.8, tooltip=words("legend"))  # fmt: skip
+                         color=f'"{palette.FAINT_INK}"', penwidth=0.8, tooltip=hover("legend"))  # fmt: skip
             canvas.text(middle, y, "× n", 7, is_bold=True)
         case _:
             for end, at in (("from", x), ("to", x + SAMPLE)):
                 canvas.node(f"{key} {end}", at, y, 1, 1, style="invis", tooltip=look["tooltip"])
             points = [(x, y), (x + SAMPLE / 3, y), (x + SAMPLE / 2, y), (x + SAMPLE - 5, y)]
-            canvas.edge(f"{key} from", f"{key} to", points, (x + SAMPLE, y), tooltip=words("legend"),
+            canvas.edge(f"{key} from", f"{key} to", points, (x + SAMPLE, y), tooltip=hover("legend"),
                         **WIRE_STYLES[sign])  # fmt: skip

@@ -1,12 +1,12 @@
 """Colours: hues in the order of He et al. 2015, Figure 3 (violet, green, red, blue), each stage darker than the last.
 
 Neighbours differ in lightness, too, so that stages can be told apart in grey print and with any colour vision. Black
-words on the darkest fill keep a contrast above 7 to 1.
+words on the darkest fill keep a contrast above 4.5 to 1.
 """
 
 from __future__ import annotations
 
-STAGE_FILLS = ("#ebe3f5", "#c3e3bd", "#f2b39c", "#86b6e3", "#c9a53a", "#8d9c86")
+STAGE_FILLS = ("#ebe3f5", "#bfe0b8", "#efab92", "#7fb0df", "#bd992f", "#82917b")
 STAGE_LINES = ("#6f5591", "#39733a", "#a34a2c", "#1f5488", "#7a6110", "#4c5c45")
 NEUTRAL_FILL, NEUTRAL_LINE = "#ffffff", "#555555"
 STRIP_FILL = "#ffffff"
