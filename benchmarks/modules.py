@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-import resdsl
 import torch
 import torchvision
 from torch import nn
 
+import resdsl
 from benchmarks.front_end import SPECS
 from benchmarks.measure import Ratio, compare, seconds
 

@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     overriding = parser.add_argument_group("instead of what the recipe says")
     overriding.add_argument(
-        "--setting", metavar="LINE", action="append", default=[], help="a line of a recipe: 'schedule cosine', 'ema 0.999'"
+        "--setting",
+        metavar="LINE",
+        action="append",
+        default=[],
+        help="a line of a recipe: 'schedule cosine', 'ema 0.999'",
     )
     overriding.add_argument("--batch", metavar="N", type=int, help="images in one step")
     overriding.add_argument("--lr", metavar="RATE", type=float, help="base learning rate")

@@ -1,7 +1,7 @@
 """resdsl: a language for convolutional architectures, and its compiler to PyTorch and pictures.
 
-    net = resdsl.load("specs/resnet34.res", classes=10)
-    model = net.to_torch()
+net = resdsl.load("specs/resnet34.res", classes=10)
+model = net.to_torch()
 """
 
 from __future__ import annotations

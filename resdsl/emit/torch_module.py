@@ -143,9 +143,7 @@ def _add_node(
     return node
 
 
-def _outputs(
-    graph: FlatGraph, tapped: dict[str, str], values: dict[str, fx.Node], auxiliary: bool
-) -> Any:
+def _outputs(graph: FlatGraph, tapped: dict[str, str], values: dict[str, fx.Node], auxiliary: bool) -> Any:
     if tapped:
         return {tap: values[node] for tap, node in tapped.items()}
     if auxiliary and graph.auxiliaries:

@@ -48,5 +48,3 @@ def _is_free(shape: Shape) -> bool:
 
 def _number(extent: int | Size, values: dict[str, int]) -> int:
     return extent if isinstance(extent, int) else extent.at(values[extent.symbol])
-
-

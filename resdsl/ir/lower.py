@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from resdsl.ops import Op, Shape
 from resdsl.records import Record
 from resdsl.semantics.model import REGION_INPUT, Network, Node, Template

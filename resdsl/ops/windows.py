@@ -66,9 +66,7 @@ def groups_fault(channels: int, filters: int, groups: int) -> ShapeFault:
     common = gcd(channels, filters)
     fitting = [number for number in range(1, min(common, 4096) + 1) if common % number == 0]
     near = sorted(sorted(fitting, key=lambda number: abs(number - groups))[:3])
-    return ShapeFault(
-        "R0307", channels=channels, filters=filters, groups=groups, fitting=", ".join(map(str, near))
-    )
+    return ShapeFault("R0307", channels=channels, filters=filters, groups=groups, fitting=", ".join(map(str, near)))
 
 
 def _check_groups(channels: int, filters: int, groups: int) -> None:

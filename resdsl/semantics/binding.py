@@ -42,7 +42,11 @@ def given_arguments(
 
 
 def match_arguments(
-    callee: str, parameters: Sequence[str], given: Iterable[Given], evaluator: Evaluator, span: Span,
+    callee: str,
+    parameters: Sequence[str],
+    given: Iterable[Given],
+    evaluator: Evaluator,
+    span: Span,
     also: Sequence[str] = (),
 ) -> dict[str, Given] | None:
     """Give each argument its parameter; None after reporting one that has none.
@@ -83,7 +87,12 @@ def _names(parameters: Sequence[str]) -> str:
 
 
 def bind_op_arguments(
-    callee: str, specs: Sequence[Arg], given: Iterable[Given], evaluator: Evaluator, names: Names, span: Span,
+    callee: str,
+    specs: Sequence[Arg],
+    given: Iterable[Given],
+    evaluator: Evaluator,
+    names: Names,
+    span: Span,
     defaults: dict[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """The arguments of an op with all defaults filled in; None after a report."""  # fmt: skip

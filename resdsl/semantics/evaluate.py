@@ -237,9 +237,7 @@ class Evaluator:
             return POISON
         return self._function(expr, name, arguments, names)
 
-    def _function(
-        self, expr: tree.Call, name: str, arguments: tuple[tree.Argument, ...], names: Names
-    ) -> Value:
+    def _function(self, expr: tree.Call, name: str, arguments: tuple[tree.Argument, ...], names: Names) -> Value:
         values = [self._known(self.evaluate(arg.value, names), names) for arg in arguments]
         if any(isinstance(value, Poison) for value in values):
             return POISON

@@ -36,9 +36,7 @@ def _whole(value: float) -> int | float:
     return int(value) if math.isfinite(value) and value == int(value) else value
 
 
-def check_expectations(
-    evaluator: Evaluator, network: Network, expectations: list[tuple[tree.Expect, Scope]]
-) -> None:
+def check_expectations(evaluator: Evaluator, network: Network, expectations: list[tuple[tree.Expect, Scope]]) -> None:
     """Report every claim that does not hold."""
     for expect, scope in expectations:
         names = _with_free_sizes(network, scope)
@@ -68,9 +66,7 @@ def _check_number(evaluator: Evaluator, network: Network, claim: tree.NumberClai
     if found is None:
         known = (*measures(network), "output")
         names = ", ".join(f"`{name}`" for name in known)
-        evaluator.problems.report(
-            "R0502", claim.subject.span, name=subject, guess=closest(subject, known), known=names
-        )
+        evaluator.problems.report("R0502", claim.subject.span, name=subject, guess=closest(subject, known), known=names)
         return
     value = evaluator.evaluate(claim.value, scope)
     tolerance = 0.0 if claim.within is None else evaluator.evaluate(claim.within, scope)

@@ -73,9 +73,7 @@ def _split_preactivation(
     return None, statements
 
 
-def _chosen_shortcut(
-    resolver: StepResolver, group: tree.Group, scope: Scope
-) -> tuple[shortcuts.Choice, Span] | None:
+def _chosen_shortcut(resolver: StepResolver, group: tree.Group, scope: Scope) -> tuple[shortcuts.Choice, Span] | None:
     """The shortcut in force: the residual's own, the block's, the stage's, the network's, else identity."""
     given = given_arguments(group.arguments, resolver.evaluator, scope)
     matched = match_arguments(group.kind, ["shortcut"], given, resolver.evaluator, group.keyword)
@@ -145,9 +143,7 @@ def join_flows(
         return
     name = scope.region.numbered(scope.prefix, kind)
     try:
-        scope.flow = scope.region.add_op(
-            name, Op(JOINS[kind], {}), tuple(flow for flow, _ in sides), span, scope.role
-        )
+        scope.flow = scope.region.add_op(name, Op(JOINS[kind], {}), tuple(flow for flow, _ in sides), span, scope.role)
     except ShapeFault as fault:
         if not report_unequal_sides(resolver, fault.code, span, sides, scope):
             resolver.problems.add(Mistake(fault.code, span, fault.facts))
@@ -294,4 +290,3 @@ def run_auxiliary(resolver: StepResolver, step: tree.Auxiliary, scope: Scope) ->
     resolver.run_body(step.body, inner)
     if bound is not None and inner.flow.shape is not None:
         outputs.append((step.name.name, bound["weight"], inner.flow, step.span))
-

@@ -16,7 +16,7 @@ from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.scope import Definitions, Scope
 from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, plain
-from resdsl.sizes import Extent, Size
+from resdsl.sizes import Size
 from resdsl.source import Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
@@ -86,9 +86,7 @@ class NetworkResolver:
 
     # --- variants ---
 
-    def _assemble(
-        self, network: tree.Network, given: tuple[Given, ...], span: Span, depth: int
-    ) -> Assembly | None:
+    def _assemble(self, network: tree.Network, given: tuple[Given, ...], span: Span, depth: int) -> Assembly | None:
         if depth > MAX_VARIANTS:
             self.problems.report("R0218", span, depth=MAX_VARIANTS)
             return None
@@ -219,9 +217,7 @@ class NetworkResolver:
 
     # --- statements ---
 
-    def _run(
-        self, statements: tuple[tree.Statement, ...], assembly: Assembly, parts: PartResolver, flow: Flow
-    ) -> Flow:
+    def _run(self, statements: tuple[tree.Statement, ...], assembly: Assembly, parts: PartResolver, flow: Flow) -> Flow:
         scope = assembly.scope
         scope.flow = flow
         for statement in statements:
@@ -256,9 +252,7 @@ def _part_names(assembly: Assembly) -> str:
     return ", ".join(names) or "no parts"
 
 
-def _finished(
-    network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow
-) -> Network:
+def _finished(network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow) -> Network:
     assert region.input_shape is not None
     region.settle()
     arguments = {name: plain(value) for name, value in assembly.scope.values.items()}
@@ -269,4 +263,3 @@ def _finished(
         {name: way.index for name, (way, _) in region.places.items()},
         region.geometry(flow), region.totals(), dict(region.least),
     )  # fmt: skip
-

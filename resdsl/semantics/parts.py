@@ -91,7 +91,7 @@ class PartResolver:
         names = [arg.name for arg in ref.target.args]
         if match_arguments(rule.step.name, names, given, self.steps.evaluator, rule.span) is None:
             return
-        self.steps.op_defaults[rule.step.name] = given
+        self.steps.set_default(rule.step.name, given)
 
     # --- parts ---
 
@@ -109,9 +109,7 @@ class PartResolver:
             self.parts.pop()
         span = statement.span if first[2] is None else first[2].to(statement.span)
         end = len(scope.region.nodes)
-        self.parts.append(
-            Part("sequence", "layers", span, first[0], end, first[1], scope.flow.index, scope.flow.shape)
-        )
+        self.parts.append(Part("sequence", "layers", span, first[0], end, first[1], scope.flow.index, scope.flow.shape))
 
     def run_part(self, part: tree.Part, scope: Scope) -> None:
         """Run a stem, stage or head; scope.flow is the map before and after."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from resdsl.ops import Op, Shape
 from resdsl.ops.core import elements
 from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals
@@ -210,4 +209,3 @@ def _joined(op: Op, ways: list[Geometry]) -> Geometry:
         case _:
             depth = max(way.depth for way in ways)
     return Geometry(reach, ways[0].stride, depth)
-

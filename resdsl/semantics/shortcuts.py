@@ -13,6 +13,7 @@ from resdsl.diagnostics import Mistake, Problems
 from resdsl.ops import ADD, Op, OpSpec, shape_text
 from resdsl.semantics import groups
 from resdsl.semantics.binding import Given, bind_parameters
+from resdsl.semantics.blocks import enter_block
 from resdsl.semantics.model import Link
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.scope import Context, Scope
@@ -134,7 +135,7 @@ def run_inline(
 ) -> None:
     """Run a block's body here, without a scope of its own in names: a body that is one block is that block."""
     here = scope.inner(stride_base=scope.region.geometry(scope.flow).stride)
-    inner = resolver.block_scope(name, block, given, span, scope, here)
+    inner = enter_block(resolver, name, block, given, span, scope, here)
     if inner is None:
         scope.flow = scope.region.poison()
         return
@@ -200,9 +201,7 @@ def _case_statements(
     return None
 
 
-def lone_block(
-    statements: tuple[tree.Statement, ...], scope: Scope
-) -> tuple[tree.Call, tree.Block] | None:
+def lone_block(statements: tuple[tree.Statement, ...], scope: Scope) -> tuple[tree.Call, tree.Block] | None:
     """The call when statements are one call of a block and nothing else."""
     match statements:
         case (tree.Chain(steps=(tree.Apply(label=None) as step,)),):

@@ -9,12 +9,13 @@ from typing import Any
 from resdsl.diagnostics import Mistake, Problems, Related
 from resdsl.ops import STEPS, Op, OpSpec, Shape, ShapeFault, shape_text
 from resdsl.semantics import groups
-from resdsl.semantics.binding import Given, bind_op_arguments, bind_parameters, given_arguments, match_arguments
+from resdsl.semantics.binding import Given, bind_op_arguments, given_arguments, match_arguments
+from resdsl.semantics.blocks import enter_block
 from resdsl.semantics.evaluate import Evaluator
 from resdsl.semantics.model import Template
 from resdsl.semantics.region import Flow, Region
-from resdsl.semantics.scope import CONTEXT_ARGUMENTS, Context, Definitions, Scope, misplaced
-from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, describe, key_of, plain
+from resdsl.semantics.scope import Definitions, Scope, misplaced
+from resdsl.semantics.values import POISON, Poison, Ref, Word, describe, key_of, plain
 from resdsl.source import Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
@@ -35,6 +36,7 @@ class StepResolver:
         self.definitions_of = definitions_of
         self.foreign = foreign
         self.op_defaults: dict[str, tuple[Given, ...]] = {}
+        self._defaults_key: tuple[object, ...] = ()
         self.rounds: dict[Span, int] = {}
         self.misfits: set[Span] = set()
         self._templates: dict[object, Template | None] = {}
@@ -46,7 +48,16 @@ class StepResolver:
     def begin_network(self) -> None:
         """Forget what belongs to the network before: defaults that rules set, shortcuts reported not to fit."""
         self.op_defaults = {}
+        self._defaults_key = ()
         self.misfits = set()
+
+    def set_default(self, step: str, given: tuple[Given, ...]) -> None:
+        """From here on a step takes these arguments where a spec does not state them: `default bn(eps = 1e-3)`."""
+        self.op_defaults[step] = given
+        self._defaults_key = tuple(
+            (name, *((argument.name, key_of(argument.value)) for argument in arguments))
+            for name, arguments in self.op_defaults.items()
+        )
 
     # --- statements ---
 
@@ -187,7 +198,9 @@ class StepResolver:
         """The op's arguments; what the network's rules set as default comes before the op table's."""
         defaults: dict[str, Any] = {}
         if name in self.op_defaults:
-            stated = match_arguments(name, [arg.name for arg in spec.args], self.op_defaults[name], self.evaluator, span)
+            stated = match_arguments(
+                name, [arg.name for arg in spec.args], self.op_defaults[name], self.evaluator, span
+            )
             names = [arg for arg in spec.args if stated and arg.name in stated]
             bound = bind_op_arguments(name, names, self.op_defaults[name], self.evaluator, scope, span)
             defaults = bound or {}
@@ -254,52 +267,6 @@ class StepResolver:
             scope.region.is_poisoned = True
         scope.flow = scope.region.add_call(node_name, template, scope.flow, span, scope.role)
 
-    def block_scope(
-        self, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope, inner: Scope
-    ) -> Scope | None:
-        """Fill the scope in which a block's body runs: its parameters, and what the place hands on."""
-        inner.definitions = self.definitions_of(block)
-        inner.values = {}
-        inner.context = self._handed_on(scope)
-        bound = bind_parameters(name, block.parameters, given, self.evaluator, inner, span, CONTEXT_ARGUMENTS)
-        if bound is None:
-            return None
-        context = self._changed_context(inner.context, bound[1], name, scope)
-        if context is None:
-            return None
-        inner.context = context
-        return inner
-
-    def _handed_on(self, scope: Scope) -> Context:
-        return replace(scope.context, stride=scope.owed_stride(), last_stride=None)
-
-    def _changed_context(
-        self, context: Context, given: dict[str, Given], callee: str, scope: Scope
-    ) -> Context | None:
-        """The context with what a call sets for itself: `basic(filters = 64, stride = 2, shortcut = C)`."""
-        if "shortcut" in given:
-            context = replace(context, shortcut=(given["shortcut"].value, given["shortcut"].value_span))
-        for name in ("filters", "stride"):
-            if name not in given:
-                continue
-            argument = given[name]
-            value = self._context_number(argument, name, callee, scope)
-            if value is None:
-                return None
-            if name == "filters" and context.filters_place is not None and value != context.filters:
-                facts = {"stated": value, "ruled": context.filters, "callee": callee}
-                related = (("rule", context.filters_place, facts),)
-                self.problems.add(Mistake("R0403", argument.span, facts, related))
-                continue
-            context = replace(context, **{name: value})
-        return context
-
-    def _context_number(self, argument: Given, name: str, callee: str, scope: Scope) -> Any:
-        from_table = STEPS["conv"].args[1 if name == "filters" else 2]
-        bound = bind_op_arguments(callee, [from_table], [replace(argument, name=name)], self.evaluator, scope,
-                                  argument.span)  # fmt: skip
-        return None if bound is None else bound[name]
-
     def block_template(
         self, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope
     ) -> Template | None:
@@ -308,11 +275,11 @@ class StepResolver:
         region = Region(shape, scope.region)
         fresh = Scope(scope.definitions, self.problems, region, region.input(), role=scope.role)
         self.problems.calls.append(span)
-        inner = self.block_scope(name, block, given, span, scope, fresh)
+        inner = enter_block(self, name, block, given, span, scope, fresh)
         template = None
         if inner is not None:
             values = tuple(key_of(value) for value in inner.values.values())
-            key = (block, values, inner.context.key(), shape, scope.role)
+            key = (block, values, inner.context.key(), shape, scope.role, self._defaults_key)
             if key not in self._templates:
                 self._templates[key] = self._finish(name, block, inner, region)
             template = self._templates[key]

@@ -34,9 +34,7 @@ _SIGNS = {
     "{": "LBRACE", "}": "RBRACE", "(": "LPAR", ")": "RPAR", "[": "LBRACKET", "]": "RBRACKET", ",": "_COMMA",
 }  # fmt: skip
 _KINDS = frozenset({"NAME", "NUMBER", "SIZE", "STRING", "CLASS", *_SIGNS.values()})
-_GOES_ON = frozenset(
-    "LBRACE ARROW EQUAL COMPARE PLUS MINUS STAR SLASH DOUBLE_SLASH PERCENT _COMMA ELSE _SEP".split()
-)
+_GOES_ON = frozenset("LBRACE ARROW EQUAL COMPARE PLUS MINUS STAR SLASH DOUBLE_SLASH PERCENT _COMMA ELSE _SEP".split())
 _CONTINUES = re.compile(r"[{}]|->|else\b|\Z")
 
 

@@ -64,7 +64,9 @@ def _cache_path(grammar: str) -> str | bool:
     except OSError:
         return False
     is_private = status.st_uid == os.getuid() and not status.st_mode & 0o022 if hasattr(os, "getuid") else True
-    return os.path.join(folder, f"grammar-{len(grammar)}.tables") if is_private and os.access(folder, os.W_OK) else False
+    return (
+        os.path.join(folder, f"grammar-{len(grammar)}.tables") if is_private and os.access(folder, os.W_OK) else False
+    )
 
 
 _SIGNS = {

@@ -96,7 +96,8 @@ def test_a_block_lists_its_weighted_layers(draw: Draw) -> None:
 
 
 def test_branches_of_a_block_are_told_in_lines(draw: Draw) -> None:
-    assert "1x1 conv, 8 → 3x3 conv, 16" in draw("branches").labels()
+    label = draw("branches").nodes["branches/one.inception1"]["label"]
+    assert "1x1 conv, 8 → 3x3 conv, 16" in label.split("\\n")
 
 
 def test_a_gate_is_a_diamond(draw: Draw) -> None:
@@ -119,8 +120,9 @@ def test_stage_level_has_a_box_for_each_part(draw: Draw) -> None:
     picture = draw("net", level="stage")
     parts = [part.name for part in load("net").network.parts]
     assert [key for key in picture.nodes if key.startswith("net/")] == ["net/input", *(f"net/{p}" for p in parts)]
-    assert picture.labels().count("2 × basic") == 2
-    assert "32 × 16 × 16" in picture.labels()
+    lines = picture.nodes["net/conv3"]["label"].split("\\n")
+    assert lines == [" ", "2 × basic", "B shortcuts, 1 changes the shape", "32 × 16 × 16", "14,528 parameters"]
+    assert "<<B>conv3</B>>" in picture.labels()
     heights = [picture.y(f"net/{part}") for part in parts]
     assert heights == sorted(heights, reverse=True)
 

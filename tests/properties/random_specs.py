@@ -135,7 +135,9 @@ class Writer:
                 return self.weigh(channels)
             case "gated":
                 gate, transform = self.kernel(True), self.kernel(True)
-                text = f"gated by {{ conv({gate}, {channels}, bias = -2) -> sigmoid }} {{ conv({transform}, {channels}) }}"
+                text = (
+                    f"gated by {{ conv({gate}, {channels}, bias = -2) -> sigmoid }} {{ conv({transform}, {channels}) }}"
+                )
                 return text, channels
             case "repeat":
                 count = self.number(0, 3)
@@ -271,7 +273,9 @@ class Writer:
     def head(self) -> str:
         fixed = f"adaptive_avg_pool({self.number(1, 3)}x2) -> flatten -> linear(5)"
         sized = () if self.is_free else ("flatten -> linear(5, bias = false)",)
-        return self.one_of("global_avg_pool -> linear(5)", "global_max_pool -> bn -> dropout -> linear(5)", fixed, *sized)
+        return self.one_of(
+            "global_avg_pool -> linear(5)", "global_max_pool -> bn -> dropout -> linear(5)", fixed, *sized
+        )
 
 
 @st.composite
@@ -337,10 +341,7 @@ class Pair:
         head = f"network both {{\n  input {PAIR_CHANNELS} x {self.size}\n  {self.stem}"
         match self.join:
             case "residual":
-                return (
-                    f"shortcut own {{ {self.second} }}\n"
-                    f"{head} -> residual(shortcut = own) {{ {self.first} }}\n}}\n"
-                )
+                return f"shortcut own {{ {self.second} }}\n{head} -> residual(shortcut = own) {{ {self.first} }}\n}}\n"
             case "block":
                 return f"block inner {{ add {{ branch {{ {self.first} }} branch {{ {self.second} }} }} }}\n{head} -> inner\n}}\n"
         return f"{head} -> {self.join} {{ branch {{ {self.first} }} branch {{ {self.second} }} }}\n}}\n"

@@ -165,7 +165,10 @@ def test_free_sizes(spec: RandomSpec) -> None:
     module = on_meta(net, auxiliary=True)
     plain = on_meta(net)
     for more in (0, 1, 2, 3, 4, 7, 12, 29, 30):
-        values = {symbol: value + (more if number == 0 else (5 * more) % 11) for number, (symbol, value) in enumerate(least.items())}
+        values = {
+            symbol: value + (more if number == 0 else (5 * more) % 11)
+            for number, (symbol, value) in enumerate(least.items())
+        }
         size = evaluated(net.input_shape, values)
         expected = {node.name: evaluated(node.shape, values) for node in net.flat.nodes}
         assert torch_shapes(module, size) == expected
@@ -199,7 +202,13 @@ def torch_sizes(text: str, axis: int, most: int) -> dict[int, int]:
 @settings(RANDOM, max_examples=250)
 @given(pairs())
 @example(
-    Pair("S x S", "conv(7x7, 2, padding = 0) -> upsample(3)", "conv(3x3, 2, stride = 2)", "max_pool(2x2, stride = 2, padding = 0)", "block")
+    Pair(
+        "S x S",
+        "conv(7x7, 2, padding = 0) -> upsample(3)",
+        "conv(3x3, 2, stride = 2)",
+        "max_pool(2x2, stride = 2, padding = 0)",
+        "block",
+    )
 )
 @example(Pair("S x S", "relu", "conv(3x3, 2, stride = 2)", "avg_pool(5x2, stride = 2, padding = 2x0)", "add"))
 def test_verdicts_on_free_sizes(pair: Pair) -> None:

@@ -51,9 +51,7 @@ def test_least_for_is_the_smallest_size_that_reaches_a_bound(steps: list[tuple[i
 
 @QUICK
 @given(STEPS, STEPS, st.integers(1, 20))
-def test_first_difference(
-    left: list[tuple[int, int, int]], right: list[tuple[int, int, int]], least: int
-) -> None:
+def test_first_difference(left: list[tuple[int, int, int]], right: list[tuple[int, int, int]], least: int) -> None:
     found = first_difference(sized(left), sized(right), least)
     differing = next((v for v in range(least, FAR) if brute(left, v) != brute(right, v)), None)
     assert found == differing
@@ -67,7 +65,9 @@ def test_equal_functions_in_other_words_never_differ(
     """Enlarging before a division that undoes it changes nothing."""
     detour = sized(steps).apply(times, 0, 1).apply(1, 0, times)
     assert detour == sized(steps)
-    assert first_difference(sized(steps).apply(1, 0, divide).apply(1, 0, 2), sized(steps).apply(1, 0, 2 * divide)) is None
+    assert (
+        first_difference(sized(steps).apply(1, 0, divide).apply(1, 0, 2), sized(steps).apply(1, 0, 2 * divide)) is None
+    )
 
 
 @QUICK

@@ -161,7 +161,8 @@ def _draw_unit(spot: Placed, prefix: str, canvas: Canvas, x: float, y: float, co
             tooltip=hover(unit.tooltip), **_look(spot, fill, line),
         )  # fmt: skip
         if unit.is_bold:
-            _draw_words(spot, canvas, left_x, y + spot.middle)
+            first = y + spot.middle - measures.LINE_HEIGHT * (len(unit.lines) - 1) / 2
+            canvas.text(left_x, first, unit.lines[0], measures.WORDS, is_bold=True, tooltip=unit.tooltip)
     if unit.after:
         after_top = y + spot.main_top + measures.main_height(unit)
         _draw_strips(unit.after, prefix, canvas, left_x, after_top, spot, line)
@@ -169,7 +170,8 @@ def _draw_unit(spot: Placed, prefix: str, canvas: Canvas, x: float, y: float, co
 
 def _look(spot: Placed, fill: str, line: str) -> dict[str, Value | None]:
     unit = spot.unit
-    label = "" if unit.is_bold else "\n".join(unit.lines)
+    # A bold line is a node of its own: the label leaves room for it.
+    label = "\n".join((" ", *unit.lines[1:]) if unit.is_bold else unit.lines)
     look: dict[str, Value | None] = {
         "shape": _SHAPES.get(unit.kind),
         "fillcolor": f'"{fill}"',
@@ -188,14 +190,6 @@ def _look(spot: Placed, fill: str, line: str) -> dict[str, Value | None]:
         case "point":
             look |= {"fillcolor": f'"{palette.INK}"', "color": f'"{palette.INK}"'}
     return look
-
-
-def _draw_words(spot: Placed, canvas: Canvas, x: float, y: float) -> None:
-    """Words of which the first line is bold."""
-    top = y - measures.LINE_HEIGHT * (len(spot.unit.lines) - 1) / 2
-    for number, line in enumerate(spot.unit.lines):
-        canvas.text(x, top + number * measures.LINE_HEIGHT, line, measures.WORDS, is_bold=number == 0,
-                    tooltip=spot.unit.tooltip)  # fmt: skip
 
 
 def _draw_strips(

@@ -100,7 +100,8 @@ def _with_sides(unit: Unit, join: OpNode) -> Unit:
     """A join's wires with their kinds; branches spread to both sides of the one that stays on the trunk."""
     wires = list(unit.wires)
     if join.op.name == "gate":
-        carried = replace(wires[0], kind=_shortcut_kind(join), label="1 − T", tooltip=_shortcut_tooltip(join))
+        label = f"1 − T, {brief(join.option)}" if join.is_shape_changed else "1 − T"
+        carried = replace(wires[0], kind=_shortcut_kind(join), label=label, tooltip=_shortcut_tooltip(join))
         gate = replace(wires[2], kind="gate", side="left", label="T", tooltip="the gate T(x)")
         return replace(unit, wires=(carried, wires[1], gate), primary=1)
     if join.shortcut_from:
