@@ -14,12 +14,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the explanation of a code, or the list of codes."""
-    from resdsl.catalogue import ENTRIES, all_codes, explain
+    from resdsl.catalogue import ENTRIES, all_codes, explain, plain_title
     from resdsl.suggest import closest
 
     if args.code is None:
         for code in all_codes():
-            args.console.print(f"{code}  {ENTRIES[code].title}")
+            args.console.print(f"{code}  {plain_title(ENTRIES[code].title)}")
         return OK
     code = args.code.upper()
     if code not in ENTRIES:

@@ -42,7 +42,8 @@ def render(diagnostic: Diagnostic, paint: Paint = no_colour) -> str:
         line, column = source.line_and_column(anchor.span.start)
         arrow = "-->" if number == 0 else ":::"
         lines.append(f"{' ' * gutter}{paint(arrow, 'place')} {_visible(source.name)}:{line}:{column}")
-        lines.extend(_excerpt(source, marks, diagnostic.primary, gutter, paint))
+        if source.text:
+            lines.extend(_excerpt(source, marks, diagnostic.primary, gutter, paint))
     for hint in diagnostic.hints:
         first, *rest = _visible(hint, keep_lines=True).split("\n")
         lines.append(f"{' ' * gutter} {paint('=', 'place')} {paint('hint:', 'hint')} {first}")

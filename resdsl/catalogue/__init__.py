@@ -12,7 +12,7 @@ from resdsl.catalogue.entry import Entry
 from resdsl.diagnostics import Diagnostic, Label, Mistake
 from resdsl.suggest import closest
 
-__all__ = ["ENTRIES", "Entry", "all_codes", "diagnose", "diagnose_all", "explain", "is_code"]
+__all__ = ["ENTRIES", "Entry", "all_codes", "diagnose", "diagnose_all", "explain", "is_code", "plain_title"]
 
 EXPLANATION_WIDTH = 100
 _AREAS = (files, syntax, names, shapes, rules, expectations, recipes)
@@ -64,7 +64,7 @@ def explain(code: str, report: Callable[[str], str] | None = None) -> str:
     if entry is None:
         guess = closest(code.upper(), ENTRIES)
         raise KeyError(f"there is no diagnostic {code}" + (f"; did you mean {guess}?" if guess else ""))
-    paragraphs = [f"{entry.code}: {_plain_title(entry.title)}", fill(entry.explanation, EXPLANATION_WIDTH)]
+    paragraphs = [f"{entry.code}: {plain_title(entry.title)}", fill(entry.explanation, EXPLANATION_WIDTH)]
     if entry.wrong:
         paragraphs.append("Wrong:\n\n" + _indented(entry.wrong))
         paragraphs.extend(f"with {name} beside it:\n\n{_indented(text)}" for name, text in entry.beside.items())
@@ -95,7 +95,7 @@ def _hint(template: str, facts: Mapping[str, object]) -> str | None:
     return _filled(template, facts) if all(facts.get(name) is not None for name in names) else None
 
 
-def _plain_title(title: str) -> str:
+def plain_title(title: str) -> str:
     """The title without particular facts."""
     return _filled(title, dict.fromkeys(_fields(title), "...")).replace("`...`", "...")
 

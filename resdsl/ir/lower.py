@@ -16,7 +16,8 @@ class OpNode(Record):
     Attributes:
         name: full path, `conv3.2.conv1`: also the module's path, the state-dict prefix, the picture's node.
         inputs: names of the nodes it takes, in order; `input` is the network's input.
-        place: where its step is written.
+        place: where its step is written, which may be in a library file.
+        spec_place: the innermost place in the network's own file that leads to it: its step, or the call around it.
         part: the stem, stage or head it belongs to; "" for steps that stand in the network itself.
         block: full path of the innermost block call around it, "" where there is none.
         role: trunk, shortcut, gate or auxiliary.
@@ -31,6 +32,7 @@ class OpNode(Record):
     input_shapes: tuple[Shape, ...]
     shape: Shape
     place: Span
+    spec_place: Span
     part: str
     block: str
     role: str
@@ -69,7 +71,7 @@ def lower_network(network: Network) -> FlatGraph:
     """All block calls of a network expanded; linear in the number of ops."""
     nodes: list[OpNode] = []
     part_of = _part_names(network)
-    _expand(network.nodes, network.input_shape, INPUT, "", "", part_of, nodes)
+    _expand(network.nodes, network.input_shape, INPUT, "", "", part_of, network.span, nodes)
 
     def name(index: int) -> str:
         return _output_name(network.nodes, index, "", INPUT)
@@ -93,6 +95,7 @@ def _expand(
     prefix: str,
     block: str,
     part: list[str] | str,
+    spec_place: Span,
     nodes: list[OpNode],
 ) -> None:
     names = [_output_name(region, index, prefix, input_name) for index in range(len(region))]
@@ -103,16 +106,18 @@ def _expand(
     for index, node in enumerate(region):
         where = part if isinstance(part, str) else part[index]
         content = node.content
+        nearest = node.span if node.span.source is spec_place.source else spec_place
         if isinstance(content, Template):
             path = prefix + node.name
-            _expand(content.nodes, content.input_shape, source(node.inputs[0]), f"{path}.", path, where, nodes)
+            start = source(node.inputs[0])
+            _expand(content.nodes, content.input_shape, start, f"{path}.", path, where, nearest, nodes)
             continue
         shapes = tuple(input_shape if i == REGION_INPUT else region[i].shape for i in node.inputs)
         link = node.link
         nodes.append(
             OpNode(
                 prefix + node.name, content, tuple(source(i) for i in node.inputs), shapes, node.shape, node.span,
-                where, block, node.role,
+                nearest, where, block, node.role,
                 link.option if link else "", source(link.start) if link else "",
                 link.is_shape_changed if link else False,
             )

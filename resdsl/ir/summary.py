@@ -82,7 +82,8 @@ def node_totals(node: OpNode) -> Totals:
 
 def _layer(node: OpNode) -> dict[str, Any]:
     totals = node_totals(node)
-    line, column = node.place.source.line_and_column(node.place.start)
+    # Of the spec itself, whichever library the op's own line stands in.
+    line, column = node.spec_place.source.line_and_column(node.spec_place.start)
     return {
         "name": node.name,
         "op": node.op.name,

@@ -121,7 +121,7 @@ def test_stage_level_has_a_box_for_each_part(draw: Draw) -> None:
     parts = [part.name for part in load("net").network.parts]
     assert [key for key in picture.nodes if key.startswith("net/")] == ["net/input", *(f"net/{p}" for p in parts)]
     lines = picture.nodes["net/conv3"]["label"].split("\\n")
-    assert lines == [" ", "2 × basic", "B shortcuts, 1 changes the shape", "32 × 16 × 16", "14,528 parameters"]
+    assert lines == [" ", "2 × basic", "B shortcuts, 1 changes the shape", "32 × 16 × 16", "33,088 parameters"]
     assert "<<B>conv3</B>>" in picture.labels()
     heights = [picture.y(f"net/{part}") for part in parts]
     assert heights == sorted(heights, reverse=True)

@@ -96,7 +96,7 @@ def test_outputs(depth: int) -> None:
     model, module = lively(theirs(depth)).eval(), ours(depth).to_torch(init="torch").eval()
     copy_weights(model, module)
     with torch.inference_mode():
-        for size in ((64, 64), (75, 75)):
+        for size in ((64, 64), (75, 75)) if depth < 101 else ((45, 75),):
             images = torch.randn(1, 3, *size)
             torch.testing.assert_close(module(images), model(images), rtol=1e-4, atol=1e-4)
 

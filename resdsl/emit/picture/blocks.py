@@ -70,11 +70,13 @@ def _shortcut_start(wire: Wire, carried: dict[str, tuple[Unit, ...]]) -> str:
 
 
 def _shortcut_joins(by_key: dict[str, Unit], last: Unit) -> list[Unit]:
-    """The joins on the group's trunk that end a shortcut."""
+    """The joins on the group's trunk that end a shortcut; before a join of branches no path is the trunk."""
     joins = []
     unit: Unit | None = last
     while unit is not None:
-        if any(wire.kind in SHORTCUTS for wire in unit.wires) and len(unit.wires) > 1:
+        if len(unit.wires) > 1:
+            if not any(wire.kind in SHORTCUTS for wire in unit.wires):
+                break
             joins.append(unit)
         unit = by_key.get(unit.wires[unit.primary].source)
     return joins
