@@ -4,7 +4,7 @@ Three levels: `stage` has a box for each part, `block` a box for each block with
 around it, `layer` every op, a layer and the norm and activation that belong to it as one brick.
 
 The places of all nodes are worked out here (see resdsl.emit.picture.layout) and written as attributes `pos` under
-`layout=nop2`, which `dot` and every other Graphviz program keep; without that attribute Graphviz lays the graph out anew.
+`layout=nop2`, which every Graphviz program keeps; without that attribute Graphviz lays the graph out anew.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def dense(hand: Hand, x: Tensor) -> Tensor:
 
 def tangled(hand: Hand, x: Tensor) -> Tensor:
     y = hand.conv("here", x)
-    z = F.leaky_relu(hand.bn("bn1", y), 0.1) + F.mish(y)
+    z = F.leaky_relu(hand.bn("branch1.bn1", y), 0.1) + F.mish(y)
     return F.selu(z + y + x)
 
 
