@@ -15,7 +15,7 @@ help: ## list these targets
 
 demo: $(VENV)/.installed-demo dot ## set up, compile ResNet-34 with its picture, train a small net on real digits
 	$(BIN)/resdsl compile specs/resnet34.res --draw
-	$(BIN)/resdsl train specs/resnet20_digits.res --epochs 3
+	$(BIN)/resdsl train specs/resnet20_digits.res
 	@echo
 	@echo "ResNet-34:   build/resnet34/ (model.py stands alone, resnet34.svg is its picture, summary.json its costs)"
 	@echo "ResNet-20:   the training run's folder is named above (checkpoint, record and curve)"

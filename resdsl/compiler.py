@@ -124,7 +124,8 @@ class Compilation:
             self.problems.add(found.mistake)
             return None
         (definition,) = file.definitions
-        assert isinstance(definition, tree.Network) and definition.base is not None
+        assert isinstance(definition, tree.Network)
+        assert definition.base is not None
         from resdsl.semantics.binding import given_arguments
         from resdsl.semantics.region import Region
 
@@ -228,7 +229,8 @@ def compile_network(
     definition = compilation.choose(network)
     given = compilation.given(arguments, "arguments") if arguments else ()
     compilation.require_sound()
-    assert definition is not None and given is not None
+    assert definition is not None
+    assert given is not None
     resolved = compilation.resolve(definition, given)
     recipe = compilation.recipe(definition.name.name, settings)
     compilation.require_sound()

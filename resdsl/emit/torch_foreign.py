@@ -89,7 +89,7 @@ def _build(name: str, cls: Callable[..., nn.Module], arguments: tuple[tuple[Any,
     try:
         with torch.device("meta"):
             return cls(*positional, **keywords)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class of torch may raise anything
         raise ShapeFault("R0310", reason=_first_line(error)) from None
 
 
@@ -112,7 +112,7 @@ def _run(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
     try:
         with torch.no_grad():
             result = module(torch.empty(2, *shape, device="meta"))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class of torch may raise anything
         raise ShapeFault("R0310", reason=_first_line(error)) from None
     if not isinstance(result, torch.Tensor) or result.dim() not in (2, 4) or result.shape[0] != 2:
         found = list(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__

@@ -58,11 +58,9 @@ def _fresh_copy(module: nn.Module, is_drawn: bool) -> nn.Module:
     for name, value in vars(fresh).items():
         if isinstance(value, (dict, set)):
             fresh.__dict__[name] = value.copy()
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            values = torch.empty_like(parameter) if is_drawn else parameter.detach().clone()
-            fresh._parameters[name] = nn.Parameter(values)
-    for name, buffer in module._buffers.items():
-        if buffer is not None:
-            fresh._buffers[name] = buffer.clone()
+    for name, parameter in module.named_parameters():
+        values = torch.empty_like(parameter) if is_drawn else parameter.detach().clone()
+        setattr(fresh, name, nn.Parameter(values))
+    for name, buffer in module.named_buffers():
+        setattr(fresh, name, buffer.clone())
     return fresh

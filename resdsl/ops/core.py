@@ -48,7 +48,7 @@ class Weight(Record):
 
 
 class Window(Record):
-    """How an op looks at its input map: kernel, stride and dilation for height and width; `enlarge` is for upsampling."""
+    """How an op looks at its input map: kernel, stride and dilation for height and width, `enlarge` for upsampling."""
 
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)

@@ -188,15 +188,6 @@ UPSAMPLE = OpSpec(
     window=lambda args: Window(enlarge=args["factor"]),
 )
 
-CHANNEL_SHUFFLE = OpSpec(
-    "channel_shuffle",
-    "reshape",
-    (Arg("groups", "int", least=1),),
-    lambda args, inputs: TorchCall("module", "nn.ChannelShuffle", (args["groups"],)),
-    "mixes the channels of groups (Zhang et al. 2018)",
-    lambda args, inputs: _grouped_shape(args, inputs),
-)
-
 
 def _grouped_shape(args: Args, inputs: Inputs) -> Shape:
     shape = require_map(inputs)
@@ -204,6 +195,15 @@ def _grouped_shape(args: Args, inputs: Inputs) -> Shape:
         raise groups_fault(shape[0], shape[0], args["groups"])
     return shape
 
+
+CHANNEL_SHUFFLE = OpSpec(
+    "channel_shuffle",
+    "reshape",
+    (Arg("groups", "int", least=1),),
+    lambda args, inputs: TorchCall("module", "nn.ChannelShuffle", (args["groups"],)),
+    "mixes the channels of groups (Zhang et al. 2018)",
+    _grouped_shape,
+)
 
 JOIN_OPS = (ADD, MULTIPLY, CONCAT, GATE)
 LAYOUT_OPS = (FLATTEN, SUBSAMPLE, PAD_CHANNELS, PAD, UPSAMPLE, CHANNEL_SHUFFLE)

@@ -79,7 +79,8 @@ def _check_number(evaluator: Evaluator, network: Network, claim: tree.NumberClai
         if part is not None and not is_number(given):
             evaluator.wrong_kind(part.span, given, "a number", scope)
             return
-    assert isinstance(value, (int, float)) and isinstance(tolerance, (int, float))
+    assert isinstance(value, (int, float))
+    assert isinstance(tolerance, (int, float))
     if abs(found - value) <= abs(value) * tolerance or found == value:
         return
     facts = {

@@ -156,7 +156,8 @@ def report_unequal_sides(
     """Report the first side that does not fit the first one; True when there is one."""
     first, first_span = sides[0]
     for flow, side_span in sides[1:]:
-        assert first.shape is not None and flow.shape is not None
+        assert first.shape is not None
+        assert flow.shape is not None
         differ = differing_sizes(first.shape, flow.shape, scope, is_concat=code == "R0303")
         if differ is None:
             continue

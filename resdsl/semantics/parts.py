@@ -305,7 +305,8 @@ def _is_halved(a: Extent, b: Extent) -> bool:
 
 
 def _map_hints(halve: bool, before: Flow, after: Flow) -> tuple[str, ...]:
-    assert before.shape is not None and after.shape is not None
+    assert before.shape is not None
+    assert after.shape is not None
     if halve and before.shape[1:] == after.shape[1:]:
         return ("no step of the stage strides: write `stride = stride` in a convolution of its block",)
     is_halved = len(after.shape) == 3 and all(

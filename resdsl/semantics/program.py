@@ -229,7 +229,7 @@ def _is_within(path: str, root: str) -> bool:
 
 
 def read_text(path: str) -> str:
-    """The text of a file in UTF-8, line breaks as `\\n`.
+    """The text of a file in UTF-8, with Unix line breaks.
 
     Raises:
         MistakeFound: too large, not UTF-8, or not readable; the place is the beginning of the (empty) text.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from resdsl.ops import Op, Shape
+from resdsl.ops import Op, Shape, ShapeFault
 from resdsl.ops.core import elements
 from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals
 from resdsl.sizes import Size
 from resdsl.source import Span
 
+MAX_VALUES = 1 << 40
+_COMMON_SIZE = 1024  # a free size at which maps are weighed
 _NORMALISATIONS = frozenset({"bn", "group_norm", "layer_norm"})
 
 
@@ -93,6 +95,7 @@ class Region:
         if op.name in _NORMALISATIONS:
             self._drop_bias_before(inputs[0])
         self._note_least(shape)
+        self._check_amount(op, known, shape)
         ways = [self._geometry[flow.index + 1] for flow in inputs]
         way = _joined(op, ways) if op.spec.is_join else _through(op, ways[0])
         self._geometry.append(way)
@@ -165,6 +168,20 @@ class Region:
             assert self.input_shape is not None
             return self.input_shape
         return self.nodes[index].shape
+
+    def _check_amount(self, op: Op, inputs: tuple[Shape, ...], shape: Shape) -> None:
+        """Refuse a map or a weight that no memory holds: past 2^63 values torch cannot even count them."""
+        values = 1
+        for extent in shape:
+            is_free = isinstance(extent, Size)
+            values *= extent.at(max(_COMMON_SIZE, self.smallest(extent.symbol))) if is_free else extent
+        found = {f"the result of `{op.name}`": values}
+        if op.spec.has_weights_layer:
+            for weight in op.spec.weights(op.args, inputs):
+                found[f"the {weight.name} of `{op.name}`"] = weight.count
+        for what, count in found.items():
+            if count > MAX_VALUES:
+                raise ShapeFault("R0207", what=what, wanted=f"at most {MAX_VALUES:,} values", found=f"{count:,}")
 
     def _note_least(self, shape: Shape) -> None:
         for extent in shape:

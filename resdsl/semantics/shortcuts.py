@@ -218,7 +218,8 @@ def _report_misfit(
     resolver: StepResolver, request: Request, side: Flow, differ: dict[str, object], scope: Scope
 ) -> None:
     """Report a sum whose sides differ; a choice that does not fit in many places is one mistake."""
-    assert request.branch.shape is not None and side.shape is not None
+    assert request.branch.shape is not None
+    assert side.shape is not None
     if request.choice_span in resolver.misfits:
         return
     resolver.misfits.add(request.choice_span)

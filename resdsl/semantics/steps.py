@@ -21,7 +21,7 @@ from resdsl.suggest import closest
 from resdsl.syntax import tree
 
 MAX_OPS = 1_000_000
-MAX_EVALUATED_STEPS = 400_000
+MAX_EVALUATED_STEPS = 200_000
 MAX_DEPTH = 80
 
 ForeignOp = Callable[[str, tuple[Given, ...], Shape], OpSpec]

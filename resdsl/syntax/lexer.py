@@ -56,7 +56,7 @@ class ResLexer(Lexer):
     def __init__(self, lexer_conf: Any) -> None:
         """Nothing of lark's configuration is needed: what the grammar can take comes with the parser's state."""
 
-    def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
+    def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:  # noqa: C901 - one loop, for its speed
         """The tokens of a text; raises UnexpectedCharacters and NestingTooDeep."""
         text: str = lexer_state.text.text
         states = parser_state.parse_conf.parse_table.states

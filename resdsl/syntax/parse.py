@@ -1,12 +1,11 @@
-"""Text to syntax tree. The only user of lark."""
+"""Text to syntax tree, and what lark says of wrong text in the user's words."""
 
 from __future__ import annotations
 
-import os
 import re
 from typing import cast
 
-from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark import Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from resdsl.collector import paused_collector
 from resdsl.diagnostics import Mistake, MistakeFound, Related
@@ -14,10 +13,10 @@ from resdsl.source import SourceFile, Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
 from resdsl.syntax.build import Builder
-from resdsl.syntax.lexer import MAX_NESTING, NestingTooDeep, ResLexer
+from resdsl.syntax.lexer import MAX_NESTING, NestingTooDeep
+from resdsl.syntax.tables import load_parser
 
 MAX_CHARACTERS = 2_000_000
-_GRAMMAR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "grammars", "res.lark")
 
 
 class Parser:
@@ -25,17 +24,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._builder = Builder()
-        with open(_GRAMMAR, encoding="utf-8") as file:
-            grammar = file.read()
-        self._lark = Lark(
-            grammar,
-            parser="lalr",
-            lexer=ResLexer,
-            start="file",
-            maybe_placeholders=True,
-            cache=_cache_path(grammar),
-            transformer=self._builder,
-        )
+        self._lark = load_parser(self._builder)
 
     def parse(self, source: SourceFile) -> tree.File:
         """The syntax tree of a file.
@@ -53,20 +42,6 @@ class Parser:
             raise MistakeFound(_syntax_mistake(source, error)) from None
         except NestingTooDeep as error:
             raise MistakeFound(Mistake("R0003", Span(source, error.start, error.end), {"limit": MAX_NESTING})) from None
-
-
-def _cache_path(grammar: str) -> str | bool:
-    """Where lark keeps the tables it made from the grammar: a folder that only this user can write, or nowhere."""
-    folder = os.path.join(os.path.expanduser("~"), ".cache", "resdsl")
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        status = os.stat(folder)
-    except OSError:
-        return False
-    is_private = status.st_uid == os.getuid() and not status.st_mode & 0o022 if hasattr(os, "getuid") else True
-    return (
-        os.path.join(folder, f"grammar-{len(grammar)}.tables") if is_private and os.access(folder, os.W_OK) else False
-    )
 
 
 _SIGNS = {

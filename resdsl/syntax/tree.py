@@ -240,7 +240,7 @@ Attribute = Union[MapAttribute, FiltersAttribute, ShortcutAttribute]
 
 
 class Part(Record):
-    """`stem { ... }`, `stage conv2, halve map { ... }` or `head { ... }`; `heading` spans the words before the brace."""
+    """`stem { ... }`, `stage conv2, halve map { ... }` or `head { ... }`; `heading` spans what is before the brace."""
 
     span: Span
     heading: Span

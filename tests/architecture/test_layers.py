@@ -30,7 +30,7 @@ DATA_PACKAGES = {"grammars", "specs"}
 
 # Each dependency is known to one place, given by the start of the module's name.
 OWNERS = {
-    "lark": ("resdsl.syntax.parse", "resdsl.syntax.lexer"),
+    "lark": ("resdsl.syntax.parse", "resdsl.syntax.lexer", "resdsl.syntax.tables"),
     "networkx": ("resdsl.ir.graph",),
     "numpy": ("resdsl.emit.torch_", "resdsl.train."),
     "torch": ("resdsl.emit.torch_", "resdsl.train."),

@@ -35,7 +35,7 @@ SAME = {
     "blank lines": NET.replace("\n", "\n\n"),
     "one line": NET.replace("{\n", "{").replace("\n}", "}").replace("\n", "; "),
     "the name": NET.replace("network n(", "network another("),
-    "a parameter's name": NET.replace("k", "rounds"),
+    "a parameter's name": NET.replace("k = 2", "rounds = 2").replace("k x", "rounds x"),
     "layout": format_source(SourceFile("n.res", NET.replace("  ", " "))),
     "defaults spelt out": NET.replace("conv(3x3, 8)", "conv(kernel = 3, filters = 8, stride = 1x1, padding = 1, groups = 1)")
     .replace("bn ->", "bn(eps = 1e-5, momentum = 10%) ->")
@@ -79,11 +79,13 @@ def test_an_argument_given_as_its_default() -> None:
 # --- each argument of each step ------------------------------------------------------------------------------------
 
 VECTOR_STEPS = ("linear",)
-REQUIRED_VALUES = {"kernel": "3x3", "filters": "8", "stride": "2", "features": "8", "size": "4", "to": "12", "before": "1",
+# What else must be said for an argument to have room: a pool's dilation, for one, wants a padding that fits its kernel.
+BESIDE = {"transposed_conv": {"stride": "3"}, "max_pool": {"padding": "1"}}
+REQUIRED_VALUES = {"kernel": "3x3", "filters": "8", "stride": "2", "features": "8", "size": "4", "to": "40", "before": "1",
                    "factor": "2", "groups": "2", "by": "0.5"}  # fmt: skip
 CANDIDATES = {
-    "int": ("2", "4", "8", "16"),
-    "size": ("1", "2", "3x1", "2x4"),
+    "int": ("2", "4", "8", "48", "64"),
+    "size": ("0", "1", "2", "3x1", "2x4"),
     "padding": ("0", "2", "1x0"),
     "number": ("0.25", "0.75", "3"),
     "bool": ("true", "false"),
@@ -96,7 +98,7 @@ def net_with(step: str, arguments: dict[str, str]) -> Net | None:
     given_ = ", ".join(f"{name} = {value}" for name, value in arguments.items())
     before = "global_avg_pool -> " if step in VECTOR_STEPS else ""
     try:
-        return compiled(f"network n {{\n  input 8 x 16 x 16\n  {before}{step}({given_})\n}}\n")
+        return compiled(f"network n {{\n  input 32 x 16 x 16\n  {before}{step}({given_})\n}}\n")
     except CompileError:
         return None
 
@@ -110,7 +112,7 @@ ARGUMENTS = [(step, arg) for step, spec in STEPS.items() if step != "identity" f
 
 @pytest.mark.parametrize(("step", "arg"), ARGUMENTS, ids=lambda value: value if isinstance(value, str) else value.name)
 def test_every_argument_counts(step: str, arg: Arg) -> None:
-    base = required(step)
+    base = required(step) | BESIDE.get(step, {})
     hashes = set()
     for candidate in arg.choices or CANDIDATES[arg.kind]:
         net = net_with(step, base | {arg.name: candidate})
