@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from resdsl.emit import torch_layers
-from resdsl.emit.torch_init import initialise
+from resdsl.emit.torch_init import Initialiser, initialiser
 from resdsl.ir.lower import OpNode
-from resdsl.ops import TorchCall
+from resdsl.ops import Op, TorchCall
 
 
 def resolve_target(target: str) -> Any:
@@ -26,29 +26,35 @@ def resolve_target(target: str) -> Any:
 class ModuleMaker:
     """Makes modules with weights as `init` says.
 
-    Drawing torch's own first weights only to draw others is most of what a layer costs to make; a copy of an equal
-    layer that was made before leaves it out.
+    Drawing torch's own first weights only to draw others is most of what a layer costs to make; a copy of a layer that
+    was made before for the same op (blocks that are equal share their ops) leaves it out.
     """
 
     def __init__(self, init: str, bn: Mapping[str, float]) -> None:
         self._init = init
         self._bn = bn
-        self._made: dict[object, nn.Module] = {}
+        self._made: dict[tuple[Op, bool], tuple[nn.Module, Initialiser]] = {}
 
     def make(self, node: OpNode, call: TorchCall, is_inplace: bool) -> nn.Module:
         """The module of one node, with fresh weights."""
+        key = (node.op, call.has_inplace and is_inplace)
+        made = self._made.get(key)
+        keeps_drawn = self._init == "torch" or node.op.spec.family == "foreign"
+        if made is None:
+            module, initialise = self._build(node, call, is_inplace), initialiser(node, self._init)
+            self._made[key] = (module, initialise)
+        elif keeps_drawn:
+            module, initialise = self._build(node, call, is_inplace), made[1]
+        else:
+            module, initialise = _fresh_copy(made[0], node.op.spec.has_weights_layer), made[1]
+        initialise(module)
+        return module
+
+    def _build(self, node: OpNode, call: TorchCall, is_inplace: bool) -> nn.Module:
         keywords = {**(call.kwargs or {}), **(self._bn if node.op.name == "bn" else {})}
         if call.has_inplace and is_inplace:
             keywords["inplace"] = True
-        if self._init == "torch" or node.op.spec.family == "foreign":
-            module: nn.Module = resolve_target(call.target)(*call.args, **keywords)
-        else:
-            key = (call.target, call.args, tuple(keywords.items()))
-            made = self._made.get(key)
-            if made is None:
-                made = self._made[key] = resolve_target(call.target)(*call.args, **keywords)
-            module = _fresh_copy(made, node.op.spec.has_weights_layer)
-        initialise(module, node, self._init)
+        module: nn.Module = resolve_target(call.target)(*call.args, **keywords)
         return module
 
 
@@ -58,9 +64,13 @@ def _fresh_copy(module: nn.Module, is_drawn: bool) -> nn.Module:
     for name, value in vars(fresh).items():
         if isinstance(value, (dict, set)):
             fresh.__dict__[name] = value.copy()
-    for name, parameter in module.named_parameters():
-        values = torch.empty_like(parameter) if is_drawn else parameter.detach().clone()
-        setattr(fresh, name, nn.Parameter(values))
-    for name, buffer in module.named_buffers():
-        setattr(fresh, name, buffer.clone())
+    # Straight into the module's own tables: its __setattr__ would take as long as making the layer.
+    tables = vars(fresh)
+    for name, parameter in tables["_parameters"].items():
+        if parameter is not None:
+            values = torch.empty_like(parameter) if is_drawn else parameter.detach().clone()
+            tables["_parameters"][name] = nn.Parameter(values)
+    for name, buffer in tables["_buffers"].items():
+        if buffer is not None:
+            tables["_buffers"][name] = buffer.clone()
     return fresh

@@ -14,7 +14,7 @@ from resdsl.emit.torch_init import INITIALISATIONS
 from resdsl.emit.torch_make import ModuleMaker, resolve_target
 from resdsl.emit.torch_names import module_path
 from resdsl.ir.lower import INPUT, FlatGraph, OpNode
-from resdsl.ops import TorchCall
+from resdsl.ops import Op, TorchCall
 from resdsl.suggest import closest
 
 PLACES = "resdsl_places"
@@ -66,8 +66,12 @@ def _build_flow(
     flow = fx.Graph()
     modules: dict[str, nn.Module] = {}
     values: dict[str, fx.Node] = {INPUT: flow.placeholder("x")}
+    calls: dict[Op, TorchCall] = {}
     for node in nodes:
-        call = node.op.spec.torch(node.op.args, node.input_shapes)
+        # Equal blocks share their ops, and with them the shapes of their inputs.
+        call = calls.get(node.op)
+        if call is None:
+            call = calls[node.op] = node.op.spec.torch(node.op.args, node.input_shapes)
         arguments = [values[name] for name in node.inputs]
         is_inplace = node.name in overwriting
         if call.kind == "module":

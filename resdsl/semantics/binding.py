@@ -180,7 +180,7 @@ def _converted(kind: str, value: Value) -> Any:
 def _whole(value: Value) -> int | None:
     if not is_number(value):
         return None
-    return int(value) if value == int(value) else None  # type: ignore[arg-type, call-overload]
+    return int(value) if value == int(value) else None  # type: ignore[arg-type]
 
 
 def bind_parameters(

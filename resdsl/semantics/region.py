@@ -170,18 +170,24 @@ class Region:
         return self.nodes[index].shape
 
     def _check_amount(self, op: Op, inputs: tuple[Shape, ...], shape: Shape) -> None:
-        """Refuse a map or a weight that no memory holds: past 2^63 values torch cannot even count them."""
-        values = 1
-        for extent in shape:
-            is_free = isinstance(extent, Size)
-            values *= extent.at(max(_COMMON_SIZE, self.smallest(extent.symbol))) if is_free else extent
-        found = {f"the result of `{op.name}`": values}
+        """Refuse maps and weights that no memory holds: past 2^63 values torch cannot even count them."""
+        counts = [("its input", self._values(known)) for known in inputs]
+        counts.append(("its result", self._values(shape)))
         if op.spec.has_weights_layer:
-            for weight in op.spec.weights(op.args, inputs):
-                found[f"the {weight.name} of `{op.name}`"] = weight.count
-        for what, count in found.items():
+            counts += [("its weights", weight.count) for weight in op.spec.weights(op.args, inputs)]
+        for where, count in counts:
             if count > MAX_VALUES:
-                raise ShapeFault("R0207", what=what, wanted=f"at most {MAX_VALUES:,} values", found=f"{count:,}")
+                wanted = f"at most {MAX_VALUES:,} values in {where}"
+                raise ShapeFault("R0207", what=f"an argument of `{op.name}`", wanted=wanted, found=f"{count:,}")
+
+    def _values(self, shape: Shape) -> int:
+        """Elements of a shape, a free size being a common one or the smallest legal one."""
+        count = 1
+        for extent in shape:
+            if isinstance(extent, Size):
+                extent = extent.at(max(_COMMON_SIZE, self.smallest(extent.symbol)))
+            count *= extent
+        return count
 
     def _note_least(self, shape: Shape) -> None:
         for extent in shape:

@@ -67,7 +67,7 @@ def _syntax_mistake(source: SourceFile, error: UnexpectedInput) -> Mistake:
     if isinstance(error, UnexpectedToken):
         return _unexpected_token(source, error)
     assert isinstance(error, UnexpectedCharacters)
-    start: int = error.pos_in_stream or 0
+    start: int = error.pos_in_stream  # type: ignore[assignment]
     end = start
     while end < len(source.text) and (source.text[end].isalnum() or source.text[end] in "_."):
         end += 1

@@ -43,7 +43,9 @@ def test_attributes() -> None:
     assert graph.nodes["input"]["shape"] == (3, 16, 16)
     conv = graph.nodes["conv3.0.conv1"]
     assert conv["op"] == "conv"
-    assert conv["args"] | {"kernel": (3, 3), "filters": 16, "stride": (2, 2), "groups": 1, "bias": False} == conv["args"]
+    assert (
+        conv["args"] | {"kernel": (3, 3), "filters": 16, "stride": (2, 2), "groups": 1, "bias": False} == conv["args"]
+    )
     assert conv["inputs"] == ("conv2.1.relu2",)
     assert (conv["shape"], conv["parameters"]) == ((16, 8, 8), 3 * 3 * 8 * 16)
     assert (conv["part"], conv["block"], conv["role"]) == ("conv3", "conv3.0", "trunk")
@@ -81,7 +83,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no input": (changed("stem.relu1", inputs=()), "stem.relu1: relu has 0 inputs"),
     "a name twice": (lambda nodes: [*nodes, nodes[3]], "names are not unique"),
     "a cycle": (changed("stem.bn1", inputs=("stem.relu1",)), "cycle"),
-    "a result used nowhere": (lambda nodes: [*nodes, nodes[0].replaced(name="lost")], "lost: its result is used nowhere"),
+    "a result used nowhere": (
+        lambda nodes: [*nodes, nodes[0].replaced(name="lost")],
+        "lost: its result is used nowhere",
+    ),
     "a wrong order": (lambda nodes: [nodes[1], nodes[0], *nodes[2:]], "stem.bn1"),
 }
 

@@ -37,7 +37,9 @@ SAME = {
     "the name": NET.replace("network n(", "network another("),
     "a parameter's name": NET.replace("k = 2", "rounds = 2").replace("k x", "rounds x"),
     "layout": format_source(SourceFile("n.res", NET.replace("  ", " "))),
-    "defaults spelt out": NET.replace("conv(3x3, 8)", "conv(kernel = 3, filters = 8, stride = 1x1, padding = 1, groups = 1)")
+    "defaults spelt out": NET.replace(
+        "conv(3x3, 8)", "conv(kernel = 3, filters = 8, stride = 1x1, padding = 1, groups = 1)"
+    )
     .replace("bn ->", "bn(eps = 1e-5, momentum = 10%) ->")
     .replace("linear(5)", "linear(features = 5, bias = true)"),
     "a value computed": NET.replace("conv(3x3, 8)", "conv(3x3, 2 * 4)"),

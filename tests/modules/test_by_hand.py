@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from resdsl.compiler import compile_network
 from resdsl.source import SourceFile
 
+
 class Hand:
     """The weights of a compiled module, for a forward function written by hand."""
 
@@ -35,8 +36,18 @@ class Hand:
         return F.conv2d(x, self.weights[f"{self._path}{name}.weight"], bias, stride, padding)
 
     def bn(self, name: str, x: Tensor) -> Tensor:
-        mean, variance = self.statistics[f"{self._path}{name}.running_mean"], self.statistics[f"{self._path}{name}.running_var"]
-        return F.batch_norm(x, mean, variance, self.weights[f"{self._path}{name}.weight"], self.weights[f"{self._path}{name}.bias"], training=True)
+        mean, variance = (
+            self.statistics[f"{self._path}{name}.running_mean"],
+            self.statistics[f"{self._path}{name}.running_var"],
+        )
+        return F.batch_norm(
+            x,
+            mean,
+            variance,
+            self.weights[f"{self._path}{name}.weight"],
+            self.weights[f"{self._path}{name}.bias"],
+            training=True,
+        )
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self.weights[f"{self._path}{name}.weight"], self.weights[f"{self._path}{name}.bias"])

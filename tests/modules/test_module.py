@@ -72,7 +72,8 @@ def test_state_dict_is_stable_under_compilation_and_layout() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["forward", "training", "type", "half", "graph", "meta", "code", "children", "class", "self", "x", "__init__"]
+    "name",
+    ["forward", "training", "type", "half", "graph", "meta", "code", "children", "class", "self", "x", "__init__"],
 )
 def test_names_that_torch_has_taken(name: str) -> None:
     text = f"network n {{\n  input 3 x 8 x 8\n  stage {name} {{ conv(3x3, 4) as {name} -> bn }}\n}}\n"
@@ -218,6 +219,7 @@ def test_auxiliary_heads_are_outputs_on_request() -> None:
 
 
 # --- what torch does with it ---------------------------------------------------------------------------------------
+
 
 def bottlenecks(option: str) -> Net:
     text = SMALL.replace("basic", "preact_bottleneck(expansion = 2)")
