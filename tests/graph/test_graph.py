@@ -56,7 +56,7 @@ def test_attributes() -> None:
     join = graph.nodes["conv3.0.add1"]["inputs"]
     assert [graph.edges[name, "conv3.0.add1"]["position"] for name in join] == [0, 1]
     assert sum(values["parameters"] for _, values in graph.nodes(data=True)) == compiled().parameters + 4 * 9
-    assert list(nx.topological_sort(graph))[0] == "input"
+    assert next(iter(nx.topological_sort(graph))) == "input"
 
 
 def test_every_node_has_every_attribute() -> None:

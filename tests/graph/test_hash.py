@@ -83,8 +83,8 @@ def test_an_argument_given_as_its_default() -> None:
 VECTOR_STEPS = ("linear",)
 # What else must be said for an argument to have room: a pool's dilation, for one, wants a padding that fits its kernel.
 BESIDE = {"transposed_conv": {"stride": "3"}, "max_pool": {"padding": "1"}}
-REQUIRED_VALUES = {"kernel": "3x3", "filters": "8", "stride": "2", "features": "8", "size": "4", "to": "40", "before": "1",
-                   "factor": "2", "groups": "2", "by": "0.5"}  # fmt: skip
+REQUIRED_VALUES = {"kernel": "3x3", "filters": "8", "stride": "2", "features": "8", "size": "4", "to": "40",
+                   "before": "1", "factor": "2", "groups": "2", "by": "0.5"}  # fmt: skip
 CANDIDATES = {
     "int": ("2", "4", "8", "48", "64"),
     "size": ("0", "1", "2", "3x1", "2x4"),
@@ -147,6 +147,6 @@ def test_one_changed_argument_somewhere(data: Any) -> None:
     }
     place = data.draw(st.sampled_from(sorted(places)))
     first, second = (data.draw(st.sampled_from(places[place])) for _ in range(2))
-    head, _, last = place.rpartition(" ") if "(" not in place else place.rpartition("(" if "linear" in place else " ")
+    head, _, _ = place.rpartition(" ") if "(" not in place else place.rpartition("(" if "linear" in place else " ")
     texts = [NET.replace(place, f"{place[: len(head)]}{place[len(head)]}{value}") for value in (first, second)]
     assert (compiled(texts[0]).hash == compiled(texts[1]).hash) == (first == second)

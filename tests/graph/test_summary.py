@@ -37,8 +37,8 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
     expected = {
         "network": "resnet34", "spec": spec, "input": [3, 224, 224], "output": [1000], "depth": 34,
-        "parameters": 21_797_672, "buffers": 17_024, "macs": 3_663_761_408, "activations": 3_738_112 + 1000, "stride": 32,
-        "minimum_input": [3, 1, 1], "receptive_field": 899,
+        "parameters": 21_797_672, "buffers": 17_024, "macs": 3_663_761_408, "activations": 3_738_112 + 1000,
+        "stride": 32, "minimum_input": [3, 1, 1], "receptive_field": 899,
     }  # fmt: skip
     assert summary | expected == summary
     assert len(summary["hash"]) == 64

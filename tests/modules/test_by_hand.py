@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from resdsl.compiler import compile_network
 from resdsl.source import SourceFile
@@ -33,14 +33,14 @@ class Hand:
 
     def conv(self, name: str, x: Tensor, stride: int = 1, padding: int = 1) -> Tensor:
         bias = self.weights.get(f"{self._path}{name}.bias")
-        return F.conv2d(x, self.weights[f"{self._path}{name}.weight"], bias, stride, padding)
+        return functional.conv2d(x, self.weights[f"{self._path}{name}.weight"], bias, stride, padding)
 
     def bn(self, name: str, x: Tensor) -> Tensor:
         mean, variance = (
             self.statistics[f"{self._path}{name}.running_mean"],
             self.statistics[f"{self._path}{name}.running_var"],
         )
-        return F.batch_norm(
+        return functional.batch_norm(
             x,
             mean,
             variance,
@@ -50,70 +50,72 @@ class Hand:
         )
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, self.weights[f"{self._path}{name}.weight"], self.weights[f"{self._path}{name}.bias"])
+        return functional.linear(
+            x, self.weights[f"{self._path}{name}.weight"], self.weights[f"{self._path}{name}.bias"]
+        )
 
 
 Forward = Callable[[Hand, Tensor], Tensor]
 
 
 def basic(hand: Hand, x: Tensor) -> Tensor:
-    y = F.relu(hand.bn("bn1", hand.conv("conv1", x, stride=2)))
+    y = functional.relu(hand.bn("bn1", hand.conv("conv1", x, stride=2)))
     y = hand.bn("bn2", hand.conv("conv2", y))
-    return F.relu(y + hand.bn("shortcut.bn1", hand.conv("shortcut.conv1", x, stride=2, padding=0)))
+    return functional.relu(y + hand.bn("shortcut.bn1", hand.conv("shortcut.conv1", x, stride=2, padding=0)))
 
 
 def padded(hand: Hand, x: Tensor) -> Tensor:
-    y = F.relu(hand.bn("bn1", hand.conv("conv1", x, stride=2)))
+    y = functional.relu(hand.bn("bn1", hand.conv("conv1", x, stride=2)))
     y = hand.bn("bn2", hand.conv("conv2", y))
-    return F.relu(y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2)))
+    return functional.relu(y + functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2)))
 
 
 def bottleneck(hand: Hand, x: Tensor) -> Tensor:
-    y = F.relu(hand.bn("bn1", hand.conv("conv1", x, padding=0)))
-    y = F.relu(hand.bn("bn2", hand.conv("conv2", y)))
-    return F.relu(hand.bn("bn3", hand.conv("conv3", y, padding=0)) + x)
+    y = functional.relu(hand.bn("bn1", hand.conv("conv1", x, padding=0)))
+    y = functional.relu(hand.bn("bn2", hand.conv("conv2", y)))
+    return functional.relu(hand.bn("bn3", hand.conv("conv3", y, padding=0)) + x)
 
 
 def preact_same(hand: Hand, x: Tensor) -> Tensor:
-    y = F.relu(hand.bn("bn1", x))
-    return hand.conv("conv2", F.relu(hand.bn("bn2", hand.conv("conv1", y)))) + x
+    y = functional.relu(hand.bn("bn1", x))
+    return hand.conv("conv2", functional.relu(hand.bn("bn2", hand.conv("conv1", y)))) + x
 
 
 def preact_changed(hand: Hand, x: Tensor) -> Tensor:
-    shared = F.relu(hand.bn("bn1", x))
-    y = hand.conv("conv2", F.relu(hand.bn("bn2", hand.conv("conv1", shared, stride=2))))
+    shared = functional.relu(hand.bn("bn1", x))
+    y = hand.conv("conv2", functional.relu(hand.bn("bn2", hand.conv("conv1", shared, stride=2))))
     return y + hand.conv("shortcut.conv1", shared, stride=2, padding=0)
 
 
 def highway(hand: Hand, x: Tensor) -> Tensor:
     gate = torch.sigmoid(hand.conv("gate.conv1", x))
-    transform = F.relu(hand.conv("transform.conv1", x))
+    transform = functional.relu(hand.conv("transform.conv1", x))
     return torch.lerp(x, transform, gate)
 
 
 def highway_as_published(hand: Hand, x: Tensor) -> Tensor:
     """Srivastava et al. 2015, equation 3."""
     gate = torch.sigmoid(hand.conv("gate.conv1", x))
-    return F.relu(hand.conv("transform.conv1", x)) * gate + x * (1 - gate)
+    return functional.relu(hand.conv("transform.conv1", x)) * gate + x * (1 - gate)
 
 
 def squeezed(hand: Hand, x: Tensor) -> Tensor:
     """Hu et al. 2018."""
     y = hand.bn("bn1", hand.conv("conv1", x))
-    weights = F.relu(hand.linear("branch2.linear1", y.mean((2, 3))))
-    return F.relu(y * torch.sigmoid(hand.linear("branch2.linear2", weights))[:, :, None, None] + x)
+    weights = functional.relu(hand.linear("branch2.linear1", y.mean((2, 3))))
+    return functional.relu(y * torch.sigmoid(hand.linear("branch2.linear2", weights))[:, :, None, None] + x)
 
 
 def dense(hand: Hand, x: Tensor) -> Tensor:
-    y = hand.conv("conv1", F.relu(x))
-    z = hand.conv("conv2", torch.cat((y, F.relu(x)), 1))
-    return F.elu(torch.cat((F.silu(z), F.hardswish(z)), 1), 0.5)
+    y = hand.conv("conv1", functional.relu(x))
+    z = hand.conv("conv2", torch.cat((y, functional.relu(x)), 1))
+    return functional.elu(torch.cat((functional.silu(z), functional.hardswish(z)), 1), 0.5)
 
 
 def tangled(hand: Hand, x: Tensor) -> Tensor:
     y = hand.conv("here", x)
-    z = F.leaky_relu(hand.bn("branch1.bn1", y), 0.1) + F.mish(y)
-    return F.selu(z + y + x)
+    z = functional.leaky_relu(hand.bn("branch1.bn1", y), 0.1) + functional.mish(y)
+    return functional.selu(z + y + x)
 
 
 CASES: dict[str, tuple[str, str, int, Forward]] = {  # the text, where its modules are, the channels of its input
@@ -127,18 +129,24 @@ CASES: dict[str, tuple[str, str, int, Forward]] = {  # the text, where its modul
     "highway": ("highway", "s.highway1", 6, highway),
     "highway as published": ("highway", "s.highway1", 6, highway_as_published),
     "squeeze and excitation": (
-        "residual { conv(3x3, 4) -> bn\nmultiply { branch { identity } "
-        "branch { global_avg_pool -> linear(2) -> relu -> linear(4) -> sigmoid } } }\nrelu",
+        (
+            "residual { conv(3x3, 4) -> bn\nmultiply { branch { identity } "
+            "branch { global_avg_pool -> linear(2) -> relu -> linear(4) -> sigmoid } } }\nrelu"
+        ),
         "s", 4, squeezed,
     ),
     "dense": (
-        "relu as first -> conv(3x3, 4) -> concat(first) -> conv(3x3, 4)\n"
-        "concat { branch { silu } branch { hard_swish } }\nelu(alpha = 0.5)",
+        (
+            "relu as first -> conv(3x3, 4) -> concat(first) -> conv(3x3, 4)\n"
+            "concat { branch { silu } branch { hard_swish } }\nelu(alpha = 0.5)"
+        ),
         "s", 4, dense,
     ),
     "tangled": (
-        "residual { conv(3x3, 4) as here\nadd { branch { bn -> leaky_relu(slope = 0.1) } branch { mish } }\n"
-        "add(here) }\nselu",
+        (
+            "residual { conv(3x3, 4) as here\nadd { branch { bn -> leaky_relu(slope = 0.1) } branch { mish } }\n"
+            "add(here) }\nselu"
+        ),
         "s", 4, tangled,
     ),
 }  # fmt: skip

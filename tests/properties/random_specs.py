@@ -101,7 +101,7 @@ class Writer:
             steps.append(step)
         return " -> ".join(steps), channels
 
-    def step(self, channels: int, keeps_map: bool, depth: int) -> tuple[str, int]:
+    def step(self, channels: int, keeps_map: bool, depth: int) -> tuple[str, int]:  # noqa: C901 - one case a kind of step
         kinds = ["conv", "conv", "depthwise", "pool", "norm", "activation", "drop", "channels"]
         if not keeps_map:
             kinds += ["transposed", "resample"]
@@ -216,7 +216,7 @@ class Writer:
         kind, stride, filters = self.one_of("add", "multiply"), self.one_of("1", "2"), self.number(1, 8)
         sides = []
         for _ in range(self.number(2, 3)):
-            text, between = self.chain(channels, keeps_map=True, most=2, depth=depth + 1)
+            text, _ = self.chain(channels, keeps_map=True, most=2, depth=depth + 1)
             sides.append(f"branch {{ {text} -> conv({self.kernel(True)}, {filters}, stride = {stride}) }}")
         return f"{kind} {{ {' '.join(sides)} }}", filters
 
@@ -228,7 +228,7 @@ class Writer:
         return f"multiply {{ {' '.join(f'branch {{ {side} }}' for side in sides)} }}", channels
 
     def residual(self, channels: int, depth: int) -> tuple[str, int]:
-        body, between = self.chain(channels, keeps_map=True, most=2, depth=depth + 1)
+        body, _ = self.chain(channels, keeps_map=True, most=2, depth=depth + 1)
         if self.chance():
             body = f"preactivation {{ bn -> relu }} -> {body}"
         if self.chance():
@@ -343,7 +343,8 @@ class Pair:
             case "residual":
                 return f"shortcut own {{ {self.second} }}\n{head} -> residual(shortcut = own) {{ {self.first} }}\n}}\n"
             case "block":
-                return f"block inner {{ add {{ branch {{ {self.first} }} branch {{ {self.second} }} }} }}\n{head} -> inner\n}}\n"
+                inner = f"block inner {{ add {{ branch {{ {self.first} }} branch {{ {self.second} }} }} }}\n"
+                return f"{inner}{head} -> inner\n}}\n"
         return f"{head} -> {self.join} {{ branch {{ {self.first} }} branch {{ {self.second} }} }}\n}}\n"
 
 

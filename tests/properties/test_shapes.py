@@ -1,4 +1,4 @@
-"""What the compiler says of random specs is what torch does: shapes, counts, smallest inputs, verdicts on free sizes."""
+"""What the compiler says of random specs is what torch does: shapes, counts, smallest inputs, free sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RANDOM = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-MANY = 60
+MANY = 40
 
 
 def compiled(text: str) -> Net:
@@ -97,8 +97,8 @@ def runs(module: nn.Module, size: Iterable[int], device: str = "cpu") -> Tensor 
 
 def counted_macs(module: fx.GraphModule, size: Iterable[int]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.empty(1, *size, device="meta"))
-    return int(counter.get_total_flops()) // 2
+        module(torch.empty(2, *size, device="meta"))
+    return int(counter.get_total_flops()) // 4
 
 
 def symbols(net: Net) -> list[str]:
@@ -154,7 +154,7 @@ def test_minimum_input_of_known_sizes(spec: RandomSpec) -> None:
             assert runs(module, (channels, *larger)) is not None
 
 
-@RANDOM
+@settings(RANDOM, max_examples=60)
 @given(free_specs())
 def test_free_sizes(spec: RandomSpec) -> None:
     """An accepted net runs at all sizes from the smallest on, with the shapes that the expressions give there."""
@@ -164,7 +164,7 @@ def test_free_sizes(spec: RandomSpec) -> None:
     assert stated == [least[extent.symbol] for extent in net.input_shape[1:] if isinstance(extent, Size)]
     module = on_meta(net, auxiliary=True)
     plain = on_meta(net)
-    for more in (0, 1, 2, 3, 4, 7, 12, 29, 30):
+    for more in (0, 1, 2, 3, 7, 12, 30):
         values = {
             symbol: value + (more if number == 0 else (5 * more) % 11)
             for number, (symbol, value) in enumerate(least.items())
@@ -199,7 +199,7 @@ def torch_sizes(text: str, axis: int, most: int) -> dict[int, int]:
     return sizes
 
 
-@settings(RANDOM, max_examples=250)
+@settings(RANDOM, max_examples=120)
 @given(pairs())
 @example(
     Pair(

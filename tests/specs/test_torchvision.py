@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import resdsl
@@ -65,7 +65,7 @@ def lively(module: nn.Module) -> nn.Module:
 
 
 def gradients(module: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    F.cross_entropy(module(images), labels).backward()
+    functional.cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]
     return {name: weight.grad for name, weight in module.named_parameters() if weight.grad is not None}
 
 
@@ -110,7 +110,7 @@ def test_gradients_of_resnet18() -> None:
     expected = {in_our_words(name): grad for name, grad in gradients(model, images, labels).items()}
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found[name], gradient, msg=f"gradient of {name}")
     statistics = {in_our_words(name): buffer for name, buffer in model.named_buffers()}
     for name, buffer in module.named_buffers():
         torch.testing.assert_close(buffer, statistics[name])
