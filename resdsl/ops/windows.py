@@ -146,7 +146,7 @@ CONV = OpSpec(
     "conv",
     (Arg("kernel", "size", least=1), Arg("filters", "int", least=1), _STRIDE, _PADDING, _GROUPS, _DILATION, _BIAS),
     _conv_torch,
-    "convolution; pads by half the kernel's reach unless told otherwise; no bias where a normalisation follows",
+    "convolution; pads by half the kernel's reach unless told otherwise; no bias where only a normalisation reads it",
     _conv_shape,
     _conv_weights,
     _conv_macs,

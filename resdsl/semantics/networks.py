@@ -254,7 +254,7 @@ def _part_names(assembly: Assembly) -> str:
 
 def _finished(network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow) -> Network:
     assert region.input_shape is not None
-    region.settle()
+    region.settle((flow.index, *(way.index for _, _, way, _ in region.auxiliaries or ())))
     arguments = {name: plain(value) for name, value in assembly.scope.values.items()}
     return Network(
         network.name.name, network.span.source, network.name.span, arguments, region.input_shape,

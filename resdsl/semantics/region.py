@@ -92,8 +92,6 @@ class Region:
             return self.poison()
         known = tuple(shape for shape in shapes if shape is not None)
         shape = op.spec.shape(op.args, known)
-        if op.name in _NORMALISATIONS:
-            self._drop_bias_before(inputs[0])
         self._note_least(shape)
         self._check_amount(op, known, shape)
         ways = [self._geometry[flow.index + 1] for flow in inputs]
@@ -120,11 +118,18 @@ class Region:
             self.least[symbol] = max(least, self.least.get(symbol, 1))
         return Flow(len(self.nodes) - 1, template.shape)
 
-    def settle(self) -> None:
-        """Decide what was left open: a convolution that no normalisation follows has a bias."""
-        for index, node in enumerate(self.nodes):
+    def settle(self, outputs: tuple[int, ...], start: int = 0) -> None:
+        """Decide what was left open: a convolution has a bias unless a normalisation, and nothing else, reads it."""
+        readers: dict[int, list[bool]] = {index: [False] for index in outputs}
+        for node in self.nodes:
+            is_norm = isinstance(node.content, Op) and node.content.name in _NORMALISATIONS
+            for index in node.inputs:
+                readers.setdefault(index, []).append(is_norm)
+        for index, node in enumerate(self.nodes[start:], start):
             if isinstance(node.content, Op) and node.content.args.get("bias", 0) is None:
-                self.nodes[index] = node.replaced(content=Op(node.content.spec, {**node.content.args, "bias": True}))
+                has_bias = readers.get(index) != [True]
+                op = Op(node.content.spec, {**node.content.args, "bias": has_bias})
+                self.nodes[index] = node.replaced(content=op)
 
     def poison(self) -> Flow:
         """A value behind a reported mistake."""
@@ -195,15 +200,6 @@ class Region:
                 least = extent.least_for(1)
                 if least > self.least.get(extent.symbol, 1):
                     self.least[extent.symbol] = least
-
-    def _drop_bias_before(self, flow: Flow) -> None:
-        """A convolution whose bias nobody stated has none where a normalisation follows it directly."""
-        if flow.index != len(self.nodes) - 1 or flow.index < 0:
-            return
-        node = self.nodes[flow.index]
-        if isinstance(node.content, Op) and node.content.args.get("bias", 0) is None:
-            op = Op(node.content.spec, {**node.content.args, "bias": False})
-            self.nodes[flow.index] = node.replaced(content=op)
 
 
 def _through(op: Op, before: Geometry) -> Geometry:

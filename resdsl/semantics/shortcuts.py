@@ -285,8 +285,10 @@ def _cost(resolver: StepResolver, request: Request, option: str, scope: Scope) -
     try:
         side = _lay(resolver, replace(request, choice=ref), is_shape_changed(request, scope.region), trial)
         fits = side is not None and side.shape == request.branch.shape and not resolver.problems
-        added = scope.region.parameters_from(before)
-        return added if fits else None
+        if not fits or side is None:
+            return None
+        scope.region.settle((side.index,), before)
+        return scope.region.parameters_from(before)
     finally:
         scope.region.drop_from(before)
         resolver.problems = resolver.evaluator.problems = known

@@ -290,7 +290,7 @@ class StepResolver:
         output = self.run_body(block.body, scope)
         if output.shape is None or region.input_shape is None:
             return None
-        region.settle()
+        region.settle((output.index,))
         totals = region.totals(frozenset({"trunk", "shortcut", "gate", "auxiliary"}))
         if totals.ops > MAX_OPS:
             self._too_large(block.name.span, scope)
