@@ -38,6 +38,8 @@ class Region:
         self._geometry: list[Geometry] = [Geometry()]
         self._numbers: dict[str, int] = {}
         self._taken: set[str] = {""}
+        self._modules: set[str] = set()
+        self._body_start = 0
 
     def input(self) -> Flow:
         """The region's own input."""
@@ -70,11 +72,22 @@ class Region:
         return f"{prefix}{number}"
 
     def is_taken(self, name: str) -> bool:
-        """Whether a node or a scope of this name exists."""
-        return name in self._taken
+        """Whether a node or a scope of this name exists, or a node that would have to hold it."""
+        if name in self._taken:
+            return True
+        while name:
+            if name in self._modules:
+                return True
+            name = name.rpartition(".")[0]
+        return False
+
+    def begin_body(self) -> None:
+        """Note that another body begins or ends here: a normalisation in it does not see what came before."""
+        self._body_start = len(self.nodes)
 
     def _take(self, name: str) -> None:
         """Note a node's name and the scopes around it."""
+        self._modules.add(name)
         while name not in self._taken:
             self._taken.add(name)
             name = name.rpartition(".")[0]
@@ -95,7 +108,7 @@ class Region:
         self._note_least(shape)
         self._check_amount(op, known, shape)
         ways = [self._geometry[flow.index + 1] for flow in inputs]
-        way = _joined(op, ways) if op.spec.is_join else _through(op, ways[0])
+        way = _joined(op, ways, link) if op.spec.is_join else _through(op, ways[0])
         self._geometry.append(way)
         self._take(name)
         self.nodes.append(Node(name, op, tuple(flow.index for flow in inputs), shape, span, role, link))
@@ -109,7 +122,7 @@ class Region:
             before.reach[0] + inner.reach[0] * before.stride[0],
             before.reach[1] + inner.reach[1] * before.stride[1],
         )
-        stride = (before.stride[0] * inner.stride[0], before.stride[1] * inner.stride[1])
+        stride = (_within(before.stride[0] * inner.stride[0]), _within(before.stride[1] * inner.stride[1]))
         self._geometry.append(Geometry(reach, stride, before.depth + inner.depth))
         self._take(name)
         self.nodes.append(Node(name, template, (flow.index,), template.shape, span, role))
