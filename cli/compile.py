@@ -50,15 +50,39 @@ def run(args: argparse.Namespace) -> int:
     files = {"model.py": net.to_source(), "summary.json": _summary_text(net)}
     prove(net)
     os.makedirs(folder, exist_ok=True)
-    for name, text in files.items():
-        write_text_beside(os.path.join(folder, name), text)
-    note = draw(console, net, drawn, folder, args) if args.draw else ""
+    beside = os.path.join(folder, f".resdsl-{os.urandom(6).hex()}.tmp")
+    os.mkdir(beside)
+    try:
+        for name, text in files.items():
+            write_text_beside(os.path.join(beside, name), text)
+        note = draw(console, net, drawn, beside, args) if args.draw else ""
+        move_all(beside, folder)
+    finally:
+        remove(beside)
     console.print_ok(f"{net.name}: depth {net.depth}, {net.parameters:,} parameters, {_count(net.macs)} multiply-adds")
     for name in sorted(os.listdir(folder)):
         console.print(f"  {os.path.join(folder, name)}")
     if note:
         console.print_note(note)
     return OK
+
+
+def move_all(beside: str, folder: str) -> None:
+    """Put finished files in the place of an earlier build's: all of them, or none where a folder is in the way."""
+    names = sorted(os.listdir(beside))
+    for name in names:
+        target = os.path.join(folder, name)
+        if os.path.isdir(target):
+            raise OSError(None, "Not a regular file", target)
+    for name in names:
+        os.replace(os.path.join(beside, name), os.path.join(folder, name))
+
+
+def remove(beside: str) -> None:
+    """Remove the folder of unfinished files, and what a failure left in it."""
+    for name in os.listdir(beside):
+        os.unlink(os.path.join(beside, name))
+    os.rmdir(beside)
 
 
 def networks_to_draw(args: argparse.Namespace, net: Net) -> list[Net]:

@@ -16,10 +16,19 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         "--set",
         metavar="NAME=VALUE",
         action="append",
+        type=_assignment,
         default=[],
         help="set a parameter of the network, as in the language: n=18, option=A, blocks=[3,4,6,3]",
     )
     parser.add_argument("--root", action="append", default=[], metavar="DIR", help="a folder that `use` may read from")
+
+
+def _assignment(text: str) -> str:
+    """NAME=VALUE as written; anything else is wrong usage."""
+    name, sign, value = text.partition("=")
+    if not (name.strip().isidentifier() and sign and value.strip()):
+        raise argparse.ArgumentTypeError(f"write NAME=VALUE, not {text!r}")
+    return text
 
 
 def open_network(args: argparse.Namespace, network: str | None = None, settings: list[str] | None = None) -> Net:

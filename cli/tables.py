@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .console import Console, terminal_width
@@ -11,36 +12,40 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+# A terminal that is narrower wraps the lines; a number that loses digits would be a wrong number.
+LEAST_WIDTH = 79
+
+
 def stage_table(summary: dict[str, Any], contents: list[str]) -> Table:
     """Stages with output sizes, contents, parameters and multiply-adds."""
-    table = _table(f"{summary['network']}: {_shape(summary['input'])} to {_shape(summary['output'])}")
-    table.add_column("stage")
-    table.add_column("output", justify="right")
-    table.add_column("layers")
-    table.add_column("parameters", justify="right")
-    table.add_column("multiply-adds", justify="right")
-    for stage, content in zip(summary["stages"], contents, strict=True):
-        table.add_row(
+    rows = [
+        (
             _plain(stage["name"]),
             _shape(stage["output"]),
             _plain(content),
             f"{stage['parameters']:,}",
             _count(stage["macs"]),
         )
+        for stage, content in zip(summary["stages"], contents, strict=True)
+    ]
+    total = ("all", "", "", f"{summary['parameters']:,}", _count(summary["macs"]))
+    table = _table(f"{summary['network']}: {_shape(summary['input'])} to {_shape(summary['output'])}")
+    headings = ("stage", "output", "layers", "parameters", "multiply-adds")
+    # With a free size the multiply-adds are sums of products, longer than any line.
+    is_free = isinstance(summary["macs"], str)
+    wrapping = {"layers", "multiply-adds"} if is_free else {"layers"}
+    _add_columns(table, headings, [*rows, total], left={"stage", "layers"}, wrapping=wrapping)
+    for row in rows:
+        table.add_row(*row)
     table.add_section()
-    table.add_row("all", "", "", f"{summary['parameters']:,}", _count(summary["macs"]))
+    table.add_row(*total)
     return table
 
 
 def layer_table(summary: dict[str, Any]) -> Table:
     """One row an op."""
-    table = _table("layers")
-    for name in ("name", "op"):
-        table.add_column(name, no_wrap=True)
-    for name in ("output", "parameters", "multiply-adds", "line"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer in summary["layers"]:
-        table.add_row(
+    rows = [
+        (
             _plain(layer["name"]),
             layer["op"],
             _shape(layer["output"]),
@@ -48,18 +53,45 @@ def layer_table(summary: dict[str, Any]) -> Table:
             _count(layer["macs"]) if layer["macs"] else "",
             str(layer["line"]),
         )
+        for layer in summary["layers"]
+    ]
+    table = _table("layers")
+    _add_columns(table, ("name", "op", "output", "parameters", "multiply-adds", "line"), rows, left={"name", "op"})
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def _add_columns(
+    table: Table,
+    headings: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    left: set[str],
+    wrapping: frozenset[str] | set[str] = frozenset(),
+) -> None:
+    """Columns as wide as their longest text, so that no number loses digits; those that wrap may be narrower."""
+    for position, heading in enumerate(headings):
+        longest = max((len(row[position]) for row in rows), default=0)
+        table.add_column(
+            heading,
+            justify="left" if heading in left else "right",
+            no_wrap=heading not in wrapping,
+            overflow="fold",
+            min_width=18 if heading in wrapping else max(longest, len(heading)),
+        )
 
 
 def print_tables(console: Console, tables: list[Table]) -> None:
     """Print tables one under the other, as wide as the terminal, or as they need when piped."""
     from rich.console import Console as RichConsole
+    from rich.measure import Measurement
 
-    width = terminal_width() if console.colored else 400
+    width = max(LEAST_WIDTH, terminal_width()) if console.colored else 400
     rich = RichConsole(width=width, no_color=not console.colored, force_terminal=console.colored, highlight=False)
     for table in tables:
+        least = Measurement.get(rich, rich.options, table).minimum
         with rich.capture() as captured:
-            rich.print(table)
+            rich.print(table, width=max(width, least), crop=False)
         for line in captured.get().rstrip("\n").split("\n"):
             console.print(line.rstrip())
 

@@ -16,7 +16,7 @@ from resdsl.semantics.scope import Scope
 from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.unused import check_unused
 from resdsl.source import SourceFile, Span
-from resdsl.suggest import closest
+from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
 from resdsl.syntax.parse import Parser
 
@@ -60,7 +60,10 @@ class Compilation:
 
     def resolve(self, network: tree.Network, arguments: tuple[Given, ...] = ()) -> Network | None:
         """A network of the spec; None after mistakes."""
-        return self._networks.resolve(network, arguments)
+        resolved = self._networks.resolve(network, arguments)
+        # What is checked next, a recipe or the text of an option, does not stand in this variant.
+        self.problems.variant = None
+        return resolved
 
     def recipe(self, network: str, settings: Iterable[str] = ()) -> Recipe | None:
         """The recipe for a network, with settings in the recipe language put in place of the spec's."""
@@ -92,7 +95,9 @@ class Compilation:
         for train in trains:
             for name in train.networks:
                 if name.name not in known:
-                    self.problems.report("R0709", name.span, name=name.name, guess=closest(name.name, known))
+                    guess = closest(name.name, known)
+                    others = None if guess else listed(sorted(known))
+                    self.problems.report("R0709", name.span, name=name.name, guess=guess, known=others)
             resolver.resolve(train)
         for network in self.own_networks():
             train_of(trains, network.name.name, self.problems)
@@ -123,9 +128,12 @@ class Compilation:
         except MistakeFound as found:
             self.problems.add(found.mistake)
             return None
-        (definition,) = file.definitions
+        definition = file.definitions[0]
         assert isinstance(definition, tree.Network)
         assert definition.base is not None
+        if len(file.definitions) > 1 or definition.body is not None:
+            self._report_stray(definition.base.span)
+            return None
         from resdsl.semantics.binding import given_arguments
         from resdsl.semantics.region import Region
 
@@ -139,8 +147,17 @@ class Compilation:
         except MistakeFound as found:
             self.problems.add(found.mistake)
             return None
-        (definition,) = file.definitions
+        definition = file.definitions[0]
+        if len(file.definitions) > 1:
+            self._report_stray(definition.span)
         return definition.settings if isinstance(definition, tree.Train) else None
+
+    def _report_stray(self, before: Span) -> None:
+        """Report what stands behind the arguments or settings of a command line."""
+        behind = before.source.text[before.end :]
+        start = before.end + len(behind) - len(behind.lstrip(" ;\n"))
+        stray = Span(before.source, start, len(before.source.text))
+        self.problems.report("R0101", stray, found=f"`{stray.text[:24]}`", expected="nothing more")
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """All mistakes found so far, in words."""
@@ -211,6 +228,7 @@ def load(
 
     Raises:
         CompileError: with `.diagnostics`.
+        TypeError: a parameter of another type.
     """
     text = ", ".join(f"{name} = {_language_text(value)}" for name, value in parameters.items())
     return compile_network(open_source(os.fspath(path)), network, roots, settings, text)
@@ -246,7 +264,9 @@ def _language_text(value: ParameterValue) -> str:
             return repr(value)
         case str():
             return value if value.isidentifier() else '"' + value.replace('"', "").replace("\n", " ") + '"'
-    return "[" + ", ".join(_language_text(item) for item in value) + "]"
+        case list() | tuple():
+            return "[" + ", ".join(_language_text(item) for item in value) + "]"
+    raise TypeError(f"a parameter is a number, a truth value, a name or a list, not {value!r}")
 
 
 def _probe_foreign(name: str, given: tuple[Given, ...], shape: Shape) -> OpSpec:

@@ -8,6 +8,7 @@ because each is linear plus something periodic, when they agree over one period 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import gcd
 from typing import Union
 
@@ -183,6 +184,19 @@ class Amount:
 def _factor_text(size: Size) -> str:
     text = str(size)
     return text if text.isidentifier() else f"({text})"
+
+
+def total_of(counts: Iterable[int | Amount]) -> int | Amount:
+    """The sum of counts: a number, or an amount where one depends on a free size."""
+    terms: dict[tuple[Size, ...], int] = {}
+    for count in counts:
+        for key, factor in count.terms.items() if isinstance(count, Amount) else (((), count),):
+            terms[key] = terms.get(key, 0) + factor
+    known = terms.pop((), 0)
+    terms = {key: factor for key, factor in terms.items() if factor}
+    if not terms:
+        return known
+    return Amount({**terms, (): known} if known else terms)
 
 
 def product(extents: tuple[Extent, ...]) -> int | Amount:

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 # The distance is quadratic in the length; nobody misspells by a letter or two what is longer than this.
 _LONGEST = 64
+# A file with more names than these has mistakes enough to wait for.
+_MOST = 400
+_MOST_LISTED = 20
+# What torch, Keras and ONNX call the steps of the language, in small letters and without underscores.
+_ELSEWHERE = {
+    "conv2d": "conv", "convolution": "conv", "convolution2d": "conv", "depthwiseconv2d": "depthwise_conv",
+    "convtranspose": "transposed_conv", "convtranspose2d": "transposed_conv", "conv2dtranspose": "transposed_conv",
+    "batchnorm": "bn", "batchnorm2d": "bn", "batchnormalization": "bn", "groupnorm": "group_norm",
+    "groupnormalization": "group_norm", "layernorm": "layer_norm", "layernormalization": "layer_norm",
+    "dense": "linear", "fc": "linear", "gemm": "linear", "maxpool": "max_pool", "maxpool2d": "max_pool",
+    "maxpooling2d": "max_pool", "avgpool": "avg_pool", "avgpool2d": "avg_pool", "averagepool": "avg_pool",
+    "averagepooling2d": "avg_pool", "adaptiveavgpool2d": "adaptive_avg_pool",
+    "adaptivemaxpool2d": "adaptive_max_pool", "globalaveragepool": "global_avg_pool", "gap": "global_avg_pool",
+    "globalaveragepooling2d": "global_avg_pool", "globalmaxpool": "global_max_pool",
+    "globalmaxpooling2d": "global_max_pool", "dropout2d": "channel_dropout", "spatialdropout2d": "channel_dropout",
+    "droppath": "stochastic_depth", "localresponsenorm": "lrn", "swish": "silu", "hardswish": "hard_swish",
+    "hardsigmoid": "hard_sigmoid", "leakyrelu": "leaky_relu", "zeropad2d": "pad", "zeropadding2d": "pad",
+    "upsampling2d": "upsample",
+}  # fmt: skip
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
@@ -17,11 +37,24 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     folded = word.casefold()
     limit = max(1, len(word) // 3)
     best: tuple[int, str] | None = None
-    for candidate in candidates:
+    for candidate in islice(candidates, _MOST):
         distance = _distance_within(folded, candidate.casefold(), limit)
         if distance is not None and (best is None or (distance, candidate) < best):
             best = (distance, candidate)
     return best and best[1]
+
+
+def closest_step(word: str, candidates: Iterable[str]) -> str | None:
+    """The step or block that a name stands for, as another library has it or misspelt."""
+    return _ELSEWHERE.get(word.casefold().replace("_", "")) or closest(word, candidates)
+
+
+def listed(words: Iterable[str]) -> str | None:
+    """Words in a sentence, the first of many; None without any."""
+    quoted = [f"`{word}`" for word in islice(words, _MOST_LISTED + 1)]
+    if len(quoted) > _MOST_LISTED:
+        quoted[-1] = "..."
+    return ", ".join(quoted) or None
 
 
 def _distance_within(word: str, other: str, limit: int) -> int | None:

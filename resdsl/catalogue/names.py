@@ -17,11 +17,10 @@ ENTRIES = (
         "R0201",
         "there is no value named `{name}`",
         "nothing of this name can be seen here",
-        "A name in an expression is a parameter, `index` and `count` of a repetition, `filters`, `stride`, "
-        "`channels`, "
-        "`height` or `width` of the place in the network, or a block or shortcut. Definitions see their own "
-        "parameters, "
-        "not those of the network that calls them.",
+        "A name in an expression is a parameter, `filters`, `stride`, `channels`, `height` or `width` of the place in "
+        "the network, or a block or shortcut; in the text of a repetition also its `index` and `count`. Definitions "
+        "see their own parameters, not those of the network that calls them, nor `index` and `count` of the "
+        "repetition that does: these are handed over as arguments, `n x unit(index)`.",
         _network("conv(3x3, widht) -> relu", heading="network tiny(width = 16)"),
         _network("conv(3x3, width) -> relu", heading="network tiny(width = 16)"),
         hints=_GUESS,
@@ -59,7 +58,7 @@ ENTRIES = (
     Entry(
         "R0205",
         "expected {wanted}, found {found}",
-        "this is {found}",
+        "",
         "The value is of another kind than its place asks for.",
         _network("conv(3x3, true)"),
         _network("conv(3x3, 16)"),
@@ -136,6 +135,7 @@ ENTRIES = (
         _network("conv(3x3, 16) as first -> relu", "conv(3x3, 16) as first -> relu"),
         _network("conv(3x3, 16) as first -> relu", "conv(3x3, 16) as second -> relu"),
         related={"first": "this has the name already"},
+        hints=("each round of {repeated} would give it: write a block, whose calls have their own names each",),
     ),
     Entry(
         "R0214",
@@ -182,7 +182,7 @@ ENTRIES = (
     Entry(
         "R0218",
         "definitions call each other without end",
-        "more than {depth} levels deep",
+        "{how}",
         "A block that calls itself, directly or through others, has no end. Repeat with `3 x block`; recursion with a "
         "parameter that counts down must end within the limit.",
         "block endless { relu -> endless }\n\n" + _network("conv(3x3, 16) -> endless"),
@@ -205,7 +205,7 @@ ENTRIES = (
         "`network b = a(...)` makes a variant of a network that this file or a used file defines.",
         _network("conv(3x3, 16)") + "\nnetwork other = tine\n",
         _network("conv(3x3, 16)") + "\nnetwork other = tiny\n",
-        hints=_GUESS,
+        hints=(*_GUESS, "the networks here: {known}"),
     ),
     Entry(
         "R0221",

@@ -101,6 +101,6 @@ ENTRIES = (
         "`train NAME` names networks that this file or a used file defines.",
         _recipe(heading="train tinny"),
         _recipe(heading="train tiny"),
-        hints=("did you mean `{guess}`?",),
+        hints=("did you mean `{guess}`?", "the networks here: {known}"),
     ),
 )

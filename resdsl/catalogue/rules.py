@@ -32,8 +32,8 @@ ENTRIES = (
     ),
     Entry(
         "R0402",
-        "stage `{stage}` should {wanted}, but its blocks do something else",
-        "the map is {before} before this stage and {after} behind it",
+        "stage `{stage}` should {wanted}, but {instead}",
+        "{found}",
         "A stage says what it does to the map: `halve map`, `same map`, or nothing, which means the same map "
         "wherever a "
         "rule for `same map` is given. What its blocks do must agree.",
@@ -120,8 +120,8 @@ ENTRIES = (
     ),
     Entry(
         "R0411",
-        "the stage says this twice",
-        "the second time",
+        "stage `{stage}` says twice {what}",
+        "{again}",
         "Behind a stage's name each of the map, the filters and the shortcut is stated once.",
         _staged("stage one, filters 16, filters 16 { basic }"),
         _staged("stage one, filters 16 { basic }"),
@@ -155,6 +155,16 @@ ENTRIES = (
         "network tiny {\n  input C x H x W\n  conv(3x3, 16)\n}\n",
         "network tiny {\n  input 3 x H x W\n  conv(3x3, 16)\n}\n",
         hints=("write the number of channels, or make it a parameter of the network",),
+    ),
+    Entry(
+        "R0417",
+        "the free size `{name}` must stand alone",
+        "a number, or the name of a free size alone, is wanted",
+        "A free size is the height or the width of the input itself, whatever it is: nothing is computed with it in "
+        "`input`. Sizes that the network cannot take are found by the steps that do not fit.",
+        "network tiny {\n  input 3 x 32*H x W\n  conv(3x3, 16)\n}\n",
+        "network tiny {\n  input 3 x H x W\n  conv(3x3, 16)\n}\n",
+        hints=("write `{name}` alone",),
     ),
     Entry(
         "R0415",

@@ -48,4 +48,14 @@ ENTRIES = (
         "network tiny(n = 99999999999999999999) {\n  input 3 x 32 x 32\n  conv(3x3, 16) -> bn -> relu\n}\n",
         "network tiny(n = 9) {\n  input 3 x 32 x 32\n  conv(3x3, 16) -> bn -> relu\n}\n",
     ),
+    Entry(
+        "R0105",
+        "the `{sign}` of line {line} is never closed",
+        "another definition begins here",
+        "Networks, blocks, shortcuts, recipes, `train` and `use` stand side by side, none in another one, so a brace "
+        "or bracket that is open in front of them was forgotten.",
+        _GOOD.removesuffix("}\n") + "\nblock unit { relu }\n",
+        _GOOD + "\nblock unit { relu }\n",
+        related={"opened": "this is never closed"},
+    ),
 )

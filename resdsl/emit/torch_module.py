@@ -103,7 +103,7 @@ def _guess(word: str, known: Iterable[str]) -> str:
 def _tap_node(graph: FlatGraph, tap: str) -> str:
     node = graph.place_node(tap)
     if node is None:
-        known = [*graph.network.places, *(part.name for part in graph.network.parts)]
+        known = list(dict.fromkeys([*graph.network.places, *(part.name for part in graph.network.parts)]))
         raise ValueError(f"there is no place {tap!r}; known are {', '.join(known)}{_guess(tap, known)}")
     return node
 

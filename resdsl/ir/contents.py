@@ -11,8 +11,10 @@ _MAX_LINES = 12
 def part_contents(network: Network, part: Part) -> str:
     """One line for each step, equal ones in a row as one with their number."""
     rows: list[tuple[str, int]] = []
+    # The stride is the stage's, not the block's: blocks that differ in it only are one row, as in the papers.
+    with_stride = part.kind != "stage"
     for node in network.nodes[part.start : part.end]:
-        text = "" if node.role == "auxiliary" else _node_text(node)
+        text = "" if node.role == "auxiliary" else _node_text(node, with_stride)
         if not text:
             continue
         if rows and rows[-1][0] == text:
@@ -25,10 +27,9 @@ def part_contents(network: Network, part: Part) -> str:
     return "\n".join(lines)
 
 
-def _node_text(node: Node) -> str:
+def _node_text(node: Node, with_stride: bool) -> str:
     if isinstance(node.content, Template):
-        # The stride is the stage's, not the block's: blocks that differ in it only are one row, as in the papers.
-        labels = weighted_labels(node.content, with_stride=False)
+        labels = weighted_labels(node.content, with_stride)
         return "[" + ("; ".join(labels) or node.content.block) + "]"
     return op_text(node.content)
 
@@ -42,11 +43,12 @@ def weighted_labels(template: Template, with_stride: bool = True) -> list[str]:
     """Labels of a block's weighted layers on its trunk, in order; nested blocks are opened up."""
     labels: list[str] = []
     for node in template.nodes:
-        if node.role != "trunk":
+        if node.role not in ("trunk", "gate"):
             continue
         if isinstance(node.content, Template):
             labels.extend(weighted_labels(node.content, with_stride))
         elif node.content.spec.has_weights_layer or node.content.spec.family == "pool":
             label = node.content.label()
-            labels.append(label if with_stride else label.partition(", /")[0])
+            text = label if with_stride else label.partition(", /")[0]
+            labels.append(text if node.role == "trunk" else f"gate {text}")
     return labels

@@ -7,9 +7,8 @@ from typing import Any
 
 from resdsl.ir.geometry import minimum_input
 from resdsl.ir.lower import FlatGraph, OpNode, dump
-from resdsl.ops.core import elements
 from resdsl.semantics.expectations import measures
-from resdsl.semantics.model import Network, Part, Template, Totals
+from resdsl.semantics.model import REGION_INPUT, Network, Node, Part, Template, Totals, op_totals
 from resdsl.sizes import Amount, Extent
 
 
@@ -40,7 +39,7 @@ def summarize(graph: FlatGraph, *, layers: bool = False) -> dict[str, Any]:
         "stride": measured["stride"],
         "minimum_input": list(minimum_input(graph)),
         "receptive_field": measured["receptive_field"],
-        "stages": [_stage(network, part, graph) for part in network.parts],
+        "stages": [_stage(network, part) for part in network.parts],
     }
     if layers:
         summary["layers"] = [_layer(node) for node in graph.nodes]
@@ -51,13 +50,9 @@ def _plain(value: Extent | Amount | float) -> int | float | str:
     return value if isinstance(value, (int, float)) else str(value)
 
 
-def _stage(network: Network, part: Part, graph: FlatGraph) -> dict[str, Any]:
-    nodes = network.nodes[part.start : part.end]
-    totals = Totals()
-    label = "" if part.kind == "sequence" else part.name
-    for node in graph.nodes:
-        if node.part == label and node.role != "auxiliary":
-            totals = totals + node_totals(node)
+def _stage(network: Network, part: Part) -> dict[str, Any]:
+    nodes = [node for node in network.nodes[part.start : part.end] if node.role != "auxiliary"]
+    totals = Totals.of([_totals(network, node) for node in nodes])
     return {
         "name": part.name,
         "output": [_plain(extent) for extent in part.shape],
@@ -67,17 +62,16 @@ def _stage(network: Network, part: Part, graph: FlatGraph) -> dict[str, Any]:
     }
 
 
+def _totals(network: Network, node: Node) -> Totals:
+    if isinstance(node.content, Template):
+        return node.content.totals
+    inputs = tuple(network.input_shape if i == REGION_INPUT else network.nodes[i].shape for i in node.inputs)
+    return op_totals(node.content, inputs, node.shape)
+
+
 def node_totals(node: OpNode) -> Totals:
     """Parameters, buffers, multiply-adds and activations of one op."""
-    spec = node.op.spec
-    weights = spec.weights(node.op.args, node.input_shapes)
-    return Totals(
-        sum(weight.count for weight in weights if not weight.is_buffer),
-        sum(weight.count for weight in weights if weight.is_buffer),
-        spec.macs(node.op.args, node.input_shapes, node.shape),
-        elements(node.shape) if spec.has_weights_layer else 0,
-        1,
-    )
+    return op_totals(node.op, node.input_shapes, node.shape)
 
 
 def _layer(node: OpNode) -> dict[str, Any]:

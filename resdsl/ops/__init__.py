@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from resdsl.ops.core import Arg, Op, OpSpec, Shape, ShapeFault, TorchCall, Weight, Window, shape_text, value_text
+from resdsl.ops.core import (
+    MAX_FILTERS,
+    Arg,
+    Op,
+    OpSpec,
+    Shape,
+    ShapeFault,
+    TorchCall,
+    Weight,
+    Window,
+    shape_text,
+    value_text,
+)
 from resdsl.ops.layout import ADD, CONCAT, GATE, JOIN_OPS, LAYOUT_OPS, MULTIPLY
 from resdsl.ops.pointwise import IDENTITY, POINTWISE_OPS
 from resdsl.ops.windows import WINDOW_OPS
@@ -16,6 +28,7 @@ __all__ = [
     "GATE",
     "IDENTITY",
     "JOINS",
+    "MAX_FILTERS",
     "MULTIPLY",
     "STEPS",
     "Arg",

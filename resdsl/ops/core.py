@@ -20,6 +20,9 @@ Pair = tuple[int, int]
 REQUIRED: Any = object()
 
 
+MAX_FILTERS = 1 << 24
+
+
 class Arg(Record):
     """An argument: kind is int, float, number, bool, size, padding, bias, choice or numbers."""
 

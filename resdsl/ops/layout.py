@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resdsl.ops.core import (
+    MAX_FILTERS,
     Arg,
     Args,
     Inputs,
@@ -134,7 +135,7 @@ def _pad_channels_torch(args: Args, inputs: Inputs) -> TorchCall:
 PAD_CHANNELS = OpSpec(
     "pad_channels",
     "reshape",
-    (Arg("to", "int", least=1), Arg("at", "choice", "end", choices=("end", "both"))),
+    (Arg("to", "int", least=1, most=MAX_FILTERS), Arg("at", "choice", "end", choices=("end", "both"))),
     _pad_channels_torch,
     "adds channels of zeros up to a number, at the end or on both sides (option A of He et al. 2015)",
     _pad_channels_shape,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from resdsl.ops.core import (
+    MAX_FILTERS,
     Arg,
     Args,
     Inputs,
@@ -48,7 +49,7 @@ def _linear_torch(args: Args, inputs: Inputs) -> TorchCall:
 LINEAR = OpSpec(
     "linear",
     "linear",
-    (Arg("features", "int", least=1), Arg("bias", "bias", True)),
+    (Arg("features", "int", least=1, most=MAX_FILTERS), Arg("bias", "bias", True)),
     _linear_torch,
     "fully connected layer on a vector; has a bias unless `bias = false`",
     _linear_shape,

@@ -6,6 +6,7 @@ from math import gcd
 from typing import Any
 
 from resdsl.ops.core import (
+    MAX_FILTERS,
     Arg,
     Args,
     Inputs,
@@ -22,6 +23,7 @@ from resdsl.ops.core import (
 )
 from resdsl.sizes import Amount, Extent, resize
 
+_FILTERS = Arg("filters", "int", least=1, most=MAX_FILTERS)
 _STRIDE = Arg("stride", "size", (1, 1), least=1)
 _PADDING = Arg("padding", "padding", None, least=0)
 _DILATION = Arg("dilation", "size", (1, 1), least=1)
@@ -144,7 +146,7 @@ def _stride_text(args: Args) -> str:
 CONV = OpSpec(
     "conv",
     "conv",
-    (Arg("kernel", "size", least=1), Arg("filters", "int", least=1), _STRIDE, _PADDING, _GROUPS, _DILATION, _BIAS),
+    (Arg("kernel", "size", least=1), _FILTERS, _STRIDE, _PADDING, _GROUPS, _DILATION, _BIAS),
     _conv_torch,
     "convolution; pads by half the kernel's reach unless told otherwise; no bias where only a normalisation reads it",
     _conv_shape,
@@ -223,7 +225,7 @@ TRANSPOSED_CONV = OpSpec(
     "conv",
     (
         Arg("kernel", "size", least=1),
-        Arg("filters", "int", least=1),
+        _FILTERS,
         _STRIDE,
         _PADDING,
         Arg("output_padding", "size", (0, 0), least=0),
@@ -313,6 +315,7 @@ ADAPTIVE_AVG_POOL = OpSpec(
     "mean over as many windows as the output size says",
     _adaptive_shape,
     window=None,
+    label=lambda args: f"adaptive avg pool, {args['size'][0]}x{args['size'][1]}",
 )
 
 ADAPTIVE_MAX_POOL = OpSpec(
@@ -323,6 +326,7 @@ ADAPTIVE_MAX_POOL = OpSpec(
     "largest value of as many windows as the output size says",
     _adaptive_shape,
     window=None,
+    label=lambda args: f"adaptive max pool, {args['size'][0]}x{args['size'][1]}",
 )
 
 GLOBAL_AVG_POOL = OpSpec(

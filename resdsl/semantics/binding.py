@@ -128,7 +128,7 @@ def wanted_text(spec: Arg) -> str:
     }
     text = words[spec.kind]
     if spec.least is not None and spec.most is not None:
-        return f"{text} ({spec.least} to {spec.most})"
+        return f"{text} ({spec.least} to {spec.most:,})"
     return text if spec.least is None else f"{text} ({spec.least} or more)"
 
 

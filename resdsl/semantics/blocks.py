@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resdsl.diagnostics import Mistake
 from resdsl.ops import STEPS
-from resdsl.semantics.binding import Given, bind_op_arguments, bind_parameters
+from resdsl.semantics.binding import Given, bind_op_arguments, bind_parameters, match_arguments
 from resdsl.semantics.scope import CONTEXT_ARGUMENTS, Context, Scope
 from resdsl.source import Span
 from resdsl.syntax import tree
@@ -29,14 +29,19 @@ def enter_block(
     inner.definitions = resolver.definitions_of(block)
     inner.values = {}
     inner.context = replace(scope.context, stride=scope.owed_stride(), last_stride=None)
-    bound = bind_parameters(name, block.parameters, given, resolver.evaluator, inner, span, CONTEXT_ARGUMENTS)
-    if bound is None:
+    own = [parameter.name.name for parameter in block.parameters]
+    matched = match_arguments(name, own, given, resolver.evaluator, span, CONTEXT_ARGUMENTS)
+    if matched is None:
         return None
-    context = _changed_context(resolver, inner.context, bound[1], name, scope)
+    stated = {word: argument for word, argument in matched.items() if word not in own}
+    context = _changed_context(resolver, inner.context, stated, name, scope)
     if context is None:
         return None
-    inner.context = context
-    return inner
+    # The rule speaks of what the stage calls, not of what a block calls in turn.
+    inner.context = replace(context, filters_place=None)
+    # Defaults come last: they may use the filters and the stride that the call sets.
+    bound = bind_parameters(name, block.parameters, given, resolver.evaluator, inner, span, CONTEXT_ARGUMENTS)
+    return None if bound is None else inner
 
 
 def _changed_context(

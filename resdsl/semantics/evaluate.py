@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from resdsl.diagnostics import Mistake, Problems
-from resdsl.semantics.values import NONE, POISON, Poison, Ref, Value, Word, describe, is_number
+from resdsl.semantics.values import NONE, POISON, Poison, Ref, Value, Word, count_of, describe, is_number
 from resdsl.sizes import Size
 from resdsl.source import Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
 
 LARGEST = 1 << 62
+MAX_VALUES = 10_000
 
 
 class Names(Protocol):
@@ -77,7 +78,7 @@ class Evaluator:
                 return self.evaluate(expr.inner, names)
             case tree.ListExpr():
                 items = tuple(self.evaluate(item, names) for item in expr.items)
-                return POISON if any(item is POISON for item in items) else items
+                return POISON if any(item is POISON for item in items) else self._checked(expr, items)
             case tree.Operation():
                 return self._operation(expr, names)
             case tree.Conditional():
@@ -86,6 +87,13 @@ class Evaluator:
                 return self._index(expr, names)
             case tree.Call():
                 return self._call(expr, names)
+
+    def _checked(self, expr: tree.Expr, value: Value) -> Value:
+        """A value made of others, refused where it holds too many: lists of lists can double with every block."""
+        if count_of(value) <= MAX_VALUES:
+            return value
+        self.problems.report("R0208", expr.span, what=f"has more than {MAX_VALUES:,} values")
+        return POISON
 
     def truth(self, expr: tree.Expr, names: Names) -> bool | Poison:
         """The value of a condition."""
@@ -228,7 +236,9 @@ class Evaluator:
                 (None if arg.name is None else arg.name.name, self.evaluate(arg.value, names), arg.span)
                 for arg in arguments
             )
-            return POISON if any(value is POISON for _, value, _ in given) else Ref(name, target.target, given)
+            if any(value is POISON for _, value, _ in given):
+                return POISON
+            return self._checked(expr, Ref(target.name, target.target, target.arguments + given))
         if name not in FUNCTIONS:
             if target is not None:
                 return self._wrong(expr, target, "something that can be called")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from resdsl.semantics.steps import StepResolver
 
 PLACE_JOINS = frozenset(JOINS) - {"gate"}
+MAX_LISTED = 20
 _WEIGHT = Arg("weight", "number", 1.0, least=0)
 
 
@@ -91,8 +92,8 @@ def _chosen_shortcut(resolver: StepResolver, group: tree.Group, scope: Scope) ->
 
 def _run_gated(resolver: StepResolver, group: tree.Group, scope: Scope) -> None:
     start = scope.flow
-    gate = scope.inner(prefix=f"{scope.prefix}gate.", role="gate")
-    transform = scope.inner(prefix=f"{scope.prefix}transform.")
+    gate = scope.inner(prefix=resolver.open_prefix(f"{scope.prefix}gate", group.keyword, scope), role="gate")
+    transform = scope.inner(prefix=resolver.open_prefix(f"{scope.prefix}transform", group.keyword, scope))
     resolver.run_body(group.branches[0].body, gate)
     resolver.run_body(group.branches[1].body, transform)
     scope.flow = transform.flow
@@ -124,6 +125,9 @@ def _run_branches(resolver: StepResolver, group: tree.Group, scope: Scope) -> No
         prefix = f"{scope.prefix}{name}" if name else scope.region.numbered(scope.prefix, "branch")
         if branch.name and scope.region.is_taken(prefix):
             resolver.report_taken(prefix, branch.name.span, scope)
+            prefix = f"{prefix}'"
+        elif branch.name is None:
+            prefix = resolver.open_prefix(prefix, branch.span, scope).removesuffix(".")
         role = "gate" if group.kind == "multiply" and number > 1 and scope.role == "trunk" else scope.role
         inner = scope.inner(prefix=f"{prefix}.", role=role, flow=start)
         resolver.run_body(branch.body, inner)
@@ -255,7 +259,8 @@ def _before(scope: Scope, step: tree.Apply) -> Span:
 
 def report_unknown_place(problems: Problems, name: str, span: Span, known: Iterable[str]) -> None:
     """Report a name that no earlier place has, with those that can be named here."""
-    places = ", ".join(f"`{place}`" for place in known)
+    known = list(known)
+    places = ", ".join(f"`{place}`" for place in known[-MAX_LISTED:]) + (", ..." if len(known) > MAX_LISTED else "")
     problems.report("R0214", span, name=name, guess=closest(name, known), places=places or None)
 
 
@@ -269,7 +274,7 @@ def _place_argument(
         return None, ()
     name = arguments[0].value
     if name.name == "input":
-        return (scope.region.input(), name.span), arguments[1:]
+        return (scope.beginning or scope.region.input(), name.span), arguments[1:]
     place = scope.region.places.get(name.name)
     if place is None:
         report_unknown_place(resolver.problems, name.name, name.span, (*scope.region.places, "input"))
@@ -284,6 +289,10 @@ def run_auxiliary(resolver: StepResolver, step: tree.Auxiliary, scope: Scope) ->
         return
     given = given_arguments(step.arguments, resolver.evaluator, scope)
     bound = bind_op_arguments("auxiliary", [_WEIGHT], given, resolver.evaluator, scope, step.span)
+    first = next((span for name, _, _, span in outputs if name == step.name.name), None)
+    if first is not None:
+        resolver.problems.add(Mistake("R0213", step.name.span, {"name": step.name.name}, (("first", first, {}),)))
+        return
     if scope.region.is_taken(step.name.name):
         resolver.report_taken(step.name.name, step.name.span, scope)
         return

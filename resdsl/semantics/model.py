@@ -7,11 +7,12 @@ the time of its few different blocks. Full names are the local names joined by d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from resdsl.ops import Op, Shape
+from resdsl.ops.core import elements
 from resdsl.records import Record
-from resdsl.sizes import Amount
+from resdsl.sizes import Amount, total_of
 from resdsl.source import SourceFile, Span
 
 REGION_INPUT = -1
@@ -46,15 +47,31 @@ class Totals(Record):
     macs: int | Amount = 0
     activations: int | Amount = 0
     ops: int = 0
+    calls: int = 0
 
-    def __add__(self, other: Totals) -> Totals:
+    @staticmethod
+    def of(parts: Sequence[Totals]) -> Totals:
+        """The sums of others."""
         return Totals(
-            self.parameters + other.parameters,
-            self.buffers + other.buffers,
-            self.macs + other.macs,
-            self.activations + other.activations,
-            self.ops + other.ops,
+            sum(part.parameters for part in parts),
+            sum(part.buffers for part in parts),
+            total_of(part.macs for part in parts),
+            total_of(part.activations for part in parts),
+            sum(part.ops for part in parts),
+            sum(part.calls for part in parts),
         )
+
+
+def op_totals(op: Op, inputs: tuple[Shape, ...], shape: Shape) -> Totals:
+    """What one op counts for with inputs and a result of these shapes."""
+    weights = op.spec.weights(op.args, inputs)
+    return Totals(
+        sum(weight.count for weight in weights if not weight.is_buffer),
+        sum(weight.count for weight in weights if weight.is_buffer),
+        op.spec.macs(op.args, inputs, shape),
+        elements(shape) if op.spec.has_weights_layer else 0,
+        1,
+    )
 
 
 class Geometry(Record):

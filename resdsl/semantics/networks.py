@@ -9,20 +9,20 @@ from typing import Protocol
 from resdsl.diagnostics import Mistake, Related
 from resdsl.ops import Shape
 from resdsl.semantics.binding import Given, bind_parameters, given_arguments
+from resdsl.semantics.circles import MAX_VARIANTS, is_circular
 from resdsl.semantics.expectations import check_expectations
 from resdsl.semantics.model import Auxiliary, Network
 from resdsl.semantics.parts import PartResolver
 from resdsl.semantics.region import Flow, Region
-from resdsl.semantics.scope import Definitions, Scope
+from resdsl.semantics.scope import Definitions, Scope, misplaced
 from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, plain
 from resdsl.sizes import Size
 from resdsl.source import Span
-from resdsl.suggest import closest
+from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
 
 MAX_EXTENT = 1 << 24
-MAX_VARIANTS = 32
 
 
 class FileNames(Protocol):
@@ -63,7 +63,8 @@ class NetworkResolver:
         before = len(self.problems)
         self.problems.variant = None if network.base is None else network.base.span
         self.steps.begin_network()
-        assembly = self._assemble(network, given, network.name.span, 0)
+        is_endless = is_circular(network, lambda item: self.names_of(item).networks, self.problems)
+        assembly = None if is_endless else self._assemble(network, given, network.name.span, 0)
         if assembly is None:
             return None
         region = self._begin(network, assembly)
@@ -88,11 +89,12 @@ class NetworkResolver:
 
     def _assemble(self, network: tree.Network, given: tuple[Given, ...], span: Span, depth: int) -> Assembly | None:
         if depth > MAX_VARIANTS:
-            self.problems.report("R0218", span, depth=MAX_VARIANTS)
+            self.problems.report("R0218", span, how=f"more than {MAX_VARIANTS} levels deep")
             return None
         region = Region(None)
         scope = Scope(self.names_of(network).definitions, self.problems, region, region.input())
-        bound = bind_parameters(network.name.name, network.parameters, given, self.steps.evaluator, scope, span)
+        own, passed_on = _split_arguments(network, given)
+        bound = bind_parameters(network.name.name, network.parameters, own, self.steps.evaluator, scope, span)
         if bound is None:
             return None
         body = network.body.statements if network.body is not None else ()
@@ -103,22 +105,26 @@ class NetworkResolver:
             assembly = Assembly(body, scope)
             self._take_rules_and_claims(body, assembly, scope, bool(given))
             return assembly
-        return self._variant(network, network.base, body, scope, bool(given), depth)
+        return self._variant(network, network.base, body, scope, given, passed_on, depth)
 
     def _variant(
         self, network: tree.Network, call: tree.Call, body: tuple[tree.Statement, ...], scope: Scope,
-        is_changed: bool, depth: int,
+        given: tuple[Given, ...], passed_on: tuple[Given, ...], depth: int,
     ) -> Assembly | None:  # fmt: skip
         known = self.names_of(network).networks
         base = known.get(call.callee.name)
         if base is None:
-            guess = closest(call.callee.name, (name for name in known if name != network.name.name))
-            self.problems.report("R0220", call.callee.span, name=call.callee.name, guess=guess)
+            others = [name for name in known if name != network.name.name]
+            guess = closest(call.callee.name, others)
+            known_here = None if guess else listed(others)
+            self.problems.report("R0220", call.callee.span, name=call.callee.name, guess=guess, known=known_here)
             return None
-        given = given_arguments(call.arguments, self.steps.evaluator, scope)
-        if any(isinstance(argument.value, Poison) for argument in given):
+        stated = given_arguments(call.arguments, self.steps.evaluator, scope)
+        if any(isinstance(argument.value, Poison) for argument in stated):
             return None
-        assembly = self._assemble(base, given, call.span, depth + 1)
+        again = {argument.name for argument in passed_on}
+        stated = tuple(argument for argument in stated if argument.name is None or argument.name not in again)
+        assembly = self._assemble(base, (*stated, *passed_on), call.span, depth + 1)
         if assembly is None:
             return None
         # What the base claims of itself with its defaults says nothing about a variant.
@@ -135,7 +141,7 @@ class NetworkResolver:
                     pass
                 case _:
                     self.problems.report("R0412", statement.span, base=base.name.name, known=_part_names(assembly))
-        self._take_rules_and_claims(body, assembly, inner, is_changed)
+        self._take_rules_and_claims(body, assembly, inner, bool(given))
         return assembly
 
     def _take_rules_and_claims(
@@ -149,6 +155,8 @@ class NetworkResolver:
                     assembly.expectations.append((statement, scope))
                 case tree.Input():
                     self._take_input(statement, assembly, scope)
+                case tree.If():
+                    self._report_conditional(statement)
 
     def _take_input(self, statement: tree.Input, assembly: Assembly, scope: Scope) -> None:
         if assembly.input is None:
@@ -194,7 +202,18 @@ class NetworkResolver:
         return region
 
     def _extent(self, dim: tree.Expr, position: int, scope: Scope) -> Value:
+        free = None if isinstance(dim, tree.Name) else _free_size_in(dim, scope)
+        if free is not None:
+            self.problems.report("R0417", dim.span, name=free)
+            return POISON
         value = self.steps.evaluator.evaluate(dim, scope)
+        if isinstance(value, Poison):
+            return POISON
+        if isinstance(dim, tree.Name) and isinstance(value, Word) and position > 0 and not dim.name.isupper():
+            hints = (f"a free size is written in capitals: `{dim.name.upper()}`",)
+            facts = {"name": value.name, "guess": closest(dim.name, scope.values)}
+            self.problems.add(Mistake("R0201", value.span, facts, hints=hints))
+            return POISON
         if isinstance(dim, tree.Name) and dim.name.isupper() and isinstance(value, (Word, Ref)):
             # A free size is a name in capitals; the options A, B and C are no sizes, so they are free here too.
             if position == 0:
@@ -245,11 +264,41 @@ class NetworkResolver:
                     pass
         return scope.flow
 
+    def _report_conditional(self, statement: tree.If) -> None:
+        """Input, rules and expectations hold for the whole network: they cannot hang on a condition."""
+        for body in (statement.then, statement.otherwise):
+            for inner in body.statements if body is not None else ():
+                if isinstance(inner, (tree.Input, tree.Rules, tree.Expect)):
+                    mistake = misplaced(inner)
+                    facts = {**mistake.facts, "where": "in the network itself, not behind a condition"}
+                    self.problems.add(Mistake(mistake.code, mistake.span, facts))
+
+
+def _free_size_in(expr: tree.Expr, scope: Scope) -> str | None:
+    """The first name within an expression that would be a free size if it stood alone."""
+    match expr:
+        case tree.Name(name=name):
+            return name if name.isupper() and isinstance(scope.lookup(name, expr.span), (Ref, type(None))) else None
+        case tree.Grouped():
+            return _free_size_in(expr.inner, scope)
+        case tree.Operation():
+            return next((free for item in expr.operands if (free := _free_size_in(item, scope)) is not None), None)
+    return None
+
 
 def _part_names(assembly: Assembly) -> str:
     """The parts of a base in a sentence."""
     names = [f"`{item.name.name}`" for item in assembly.statements if isinstance(item, tree.Part)]
     return ", ".join(names) or "no parts"
+
+
+def _split_arguments(network: tree.Network, given: tuple[Given, ...]) -> tuple[tuple[Given, ...], tuple[Given, ...]]:
+    """What a network takes itself, and what a variant passes on to its base."""
+    if network.base is None:
+        return given, ()
+    names = {parameter.name.name for parameter in network.parameters}
+    passed_on = tuple(argument for argument in given if argument.name is not None and argument.name not in names)
+    return tuple(argument for argument in given if argument not in passed_on), passed_on
 
 
 def _finished(network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow) -> Network:

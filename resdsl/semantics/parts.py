@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from resdsl.diagnostics import Mistake
-from resdsl.ops import STEPS, shape_text
+from resdsl.ops import MAX_FILTERS, STEPS, Shape, shape_text
 from resdsl.semantics.binding import Given, given_arguments, match_arguments
+from resdsl.semantics.halving import run_halving_at_end
 from resdsl.semantics.model import Part
 from resdsl.semantics.region import Flow
 from resdsl.semantics.scope import Context, Scope
@@ -18,7 +19,11 @@ from resdsl.source import Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
 
-MAX_FILTERS = 1 << 24
+_ATTRIBUTES: dict[type, str] = {
+    tree.MapAttribute: "what it does to the map",
+    tree.FiltersAttribute: "how many filters it has",
+    tree.ShortcutAttribute: "which shortcut it has",
+}
 
 
 @dataclass(slots=True)
@@ -102,7 +107,8 @@ class PartResolver:
         scope.context = Context(shortcut=self.rules.shortcut)
         self.steps.run_statement(statement, scope)
         last = self.parts[-1] if self.parts else None
-        if scope.flow.shape is None:
+        is_only_auxiliary = scope.flow.index == before.index and not (last and last.kind == "sequence")
+        if scope.flow.shape is None or is_only_auxiliary:
             return
         first = (last.start, last.input, last.span) if last and last.kind == "sequence" else (start, before.index, None)
         if last and last.kind == "sequence":
@@ -118,9 +124,10 @@ class PartResolver:
             self.problems.add(
                 Mistake("R0404", part.name.span, {"name": name}, (("first", self._names[name], {"name": name}),))
             )
+        prefix = self._open(part, scope)
         self._names[name] = part.name.span
         before, start = scope.flow, len(scope.region.nodes)
-        inner = scope.inner(prefix=f"{name}.", stride_base=scope.region.geometry(before).stride)
+        inner = scope.inner(prefix=prefix, stride_base=scope.region.geometry(before).stride)
         if part.kind == "stage":
             self._run_stage(part, inner)
         else:
@@ -128,12 +135,30 @@ class PartResolver:
             self._run_end(part, inner)
         scope.flow = inner.flow
         if part.kind == "stage":
-            scope.region.places.setdefault(name, (scope.flow, part.name.span))
+            # From its end on a stage's name is the stage, also where a step in it was given the same name.
+            scope.region.places[name] = (scope.flow, part.name.span)
         if scope.flow.shape is not None:
             end = len(scope.region.nodes)
             self.parts.append(
                 Part(part.kind, name, part.heading, start, end, before.index, scope.flow.index, scope.flow.shape)
             )
+
+    def _open(self, part: tree.Part, scope: Scope) -> str:
+        """The prefix of a part's names; reported where something else has the part's name."""
+        name, span = part.name.name, part.name.span
+        place = scope.region.places.get(name)
+        if name in self._names:
+            return f"{name}."
+        if part.kind == "stage" and name == "input":
+            self.problems.report("R0221", span, name=name)
+        elif place is not None:
+            self.steps.report_place_taken(span, place[1])
+        elif scope.region.is_taken(name):
+            self.steps.report_taken(name, span, scope)
+        else:
+            return f"{name}."
+        # A name that no module can have, so that what stands in the part is not reported again.
+        return f"{name}'."
 
     def _run_end(self, part: tree.Part, scope: Scope) -> None:
         """A stem or head; when it is one block, the block's steps are its own."""
@@ -147,6 +172,10 @@ class PartResolver:
 
     def _run_stage(self, part: tree.Part, scope: Scope) -> None:
         by_kind = self._attributes(part)
+        if by_kind is None:
+            self._filters = None
+            scope.flow = scope.region.poison()
+            return
         change = by_kind.get(tree.MapAttribute)
         halve = isinstance(change, tree.MapAttribute) and change.halve
         at_end = isinstance(change, tree.MapAttribute) and change.at_end
@@ -163,32 +192,28 @@ class PartResolver:
         )
         before = scope.flow
         if at_end:
-            self._run_halving_at_end(part.body, scope)
+            run_halving_at_end(self.steps, part.body.statements, stride, scope)
         else:
             self.steps.run_body(part.body, scope)
         self._check_map(part, change, halve, before, scope)
 
-    def _attributes(self, part: tree.Part) -> dict[type, tree.Attribute]:
+    def _attributes(self, part: tree.Part) -> dict[type, tree.Attribute] | None:
+        """What a stage states, by kind; None after reporting two of a kind that differ: which is meant is not known."""
         by_kind: dict[type, tree.Attribute] = {}
+        is_clear = True
         for attribute in part.attributes:
-            first = by_kind.get(type(attribute))
-            if first is not None:
-                self.problems.add(Mistake("R0411", attribute.span, {}, (("first", first.span, {}),)))
-            by_kind[type(attribute)] = attribute
-        return by_kind
-
-    def _run_halving_at_end(self, body: tree.Body, scope: Scope) -> None:
-        """Only the last block of the stage strides, as in Keras' pre-activation nets."""
-        stride = scope.context.stride
-        scope.context = replace(scope.context, stride=(1, 1))
-        for statement in body.statements[:-1]:
-            self.steps.run_statement(statement, scope)
-        for last in body.statements[-1:]:
-            if isinstance(last, tree.Chain) and isinstance(last.steps[-1], tree.Repeat):
-                scope.context = replace(scope.context, last_stride=stride)
-            else:
-                scope.context = replace(scope.context, stride=stride)
-            self.steps.run_statement(last, scope)
+            first = by_kind.setdefault(type(attribute), attribute)
+            if first is attribute:
+                continue
+            is_same = first.span.text == attribute.span.text
+            facts = {
+                "stage": part.name.name,
+                "what": _ATTRIBUTES[type(attribute)],
+                "again": "the second time" if is_same else "this contradicts the first",
+            }
+            self.problems.add(Mistake("R0411", attribute.span, facts, (("first", first.span, {}),)))
+            is_clear = is_clear and is_same
+        return by_kind if is_clear else None
 
     # --- filters ---
 
@@ -270,15 +295,19 @@ class PartResolver:
         is_ruled = isinstance(change, tree.MapAttribute) or False in self.rules.growth
         if before.shape is None or after.shape is None or not is_ruled:
             return
+        if len(before.shape) == len(after.shape) == 1 and not halve:
+            return
         if len(before.shape) == len(after.shape) == 3:
             pairs = list(zip(before.shape[1:], after.shape[1:], strict=True))
             if all(_is_halved(a, b) if halve else not _differ(a, b) for a, b in pairs):
                 return
+        is_map = len(before.shape) == 3
+        found = f"the map is {shape_text(before.shape)} before this stage and {_result_text(after.shape)} behind it"
         facts = {
             "stage": part.name.name,
             "wanted": "halve the map" if halve else "keep the map",
-            "before": shape_text(before.shape),
-            "after": shape_text(after.shape),
+            "instead": "its blocks do something else" if is_map else "a vector has no map",
+            "found": found if is_map else f"a vector of {before.shape[0]} comes in here",
         }
         rule = self.rules.growth.get(halve)
         related = () if rule is None or isinstance(change, tree.MapAttribute) else (("rule", rule[0].span, facts),)
@@ -304,9 +333,15 @@ def _is_halved(a: Extent, b: Extent) -> bool:
     return not _differ(resize(a, 1, 1, 2), b) or not _differ(resize(a, 1, 0, 2), b)
 
 
+def _result_text(shape: Shape) -> str:
+    return shape_text(shape) if len(shape) == 3 else f"a vector of {shape[0]}"
+
+
 def _map_hints(halve: bool, before: Flow, after: Flow) -> tuple[str, ...]:
     assert before.shape is not None
     assert after.shape is not None
+    if len(before.shape) == 1:
+        return ("leave `halve map` out, or let the stage stand in front of the pool or `flatten`",) if halve else ()
     if halve and before.shape[1:] == after.shape[1:]:
         return ("no step of the stage strides: write `stride = stride` in a convolution of its block",)
     is_halved = len(after.shape) == 3 and all(

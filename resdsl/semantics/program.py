@@ -126,6 +126,8 @@ class Loader:
         name = definition.name
         if name.name in STEPS or name.name in FUNCTIONS or name.name in (*PLACE_NAMES, "none", "index", "count"):
             self.problems.report("R0221", name.span, name=name.name)
+        if _hides_step(definition):
+            return
         first = table.get(_key(definition))
         if first is not None and first.span.source is file.source:
             facts = {"name": name.name}
@@ -135,7 +137,7 @@ class Loader:
     def _take(self, used: FileScope, use: tree.Use, table: NameTable) -> None:
         """Take over what the used file itself defines; two files that define one name are a mistake."""
         for definition in used.file.definitions:
-            if isinstance(definition, (tree.Use, tree.Train)):
+            if isinstance(definition, (tree.Use, tree.Train)) or _hides_step(definition):
                 continue
             first = table.get(_key(definition))
             if first is not None and first is not definition:
@@ -222,6 +224,11 @@ def _key(definition: Named) -> tuple[str, str]:
         case tree.Recipe():
             return "recipe", definition.name.name
     return "step", definition.name.name
+
+
+def _hides_step(definition: Named) -> bool:
+    """Whether a definition, already reported, would take the place of a step of the language."""
+    return isinstance(definition, (tree.Block, tree.Shortcut)) and definition.name.name in STEPS
 
 
 def _is_within(path: str, root: str) -> bool:

@@ -15,7 +15,7 @@ from resdsl.semantics.scope import Definitions, Scope
 from resdsl.semantics.values import Poison, Ref, Word, describe
 from resdsl.semantics.values import Value as LanguageValue
 from resdsl.source import Span
-from resdsl.suggest import closest
+from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
 
 
@@ -102,7 +102,7 @@ class RecipeResolver:
             setting = SCHEMA.get(word)
             if setting is None:
                 guess = closest(word, SCHEMA)
-                self.problems.report("R0701", line.word.span, word=word, guess=guess, known=_listed(SCHEMA))
+                self.problems.report("R0701", line.word.span, word=word, guess=guess, known=listed(SCHEMA))
                 continue
             if word in seen:
                 self.problems.add(Mistake("R0702", line.word.span, {"word": word}, (("first", seen[word], {}),)))
@@ -185,7 +185,7 @@ class RecipeResolver:
         if form is None:
             known = [form.name for form in setting.forms]
             self.problems.report(
-                "R0705", place, word=setting.word, name=name, guess=closest(name, known), known=_listed(known)
+                "R0705", place, word=setting.word, name=name, guess=closest(name, known), known=listed(known)
             )
             return None
         return self._bound(form, arguments, expr.span, setting, scope)
@@ -233,7 +233,3 @@ class RecipeResolver:
         at = span if line is None else line.span
         facts = {"word": setting.word, "found": found, "wanted": f"something like `{setting.example}`"}
         self.problems.report("R0704", at, **facts, example=setting.example)
-
-
-def _listed(words: object) -> str:
-    return ", ".join(f"`{word}`" for word in words)  # type: ignore[attr-defined]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from resdsl.ops import Op, Shape, ShapeFault
-from resdsl.ops.core import elements
-from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals
+from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals, op_totals
 from resdsl.sizes import Size
 from resdsl.source import Span
 
 MAX_VALUES = 1 << 40
 _COMMON_SIZE = 1024  # a free size at which maps are weighed
+_MAX_STRIDE = 2.0**200
+_MAX_SIZE_STEPS = 200
 _NORMALISATIONS = frozenset({"bn", "group_norm", "layer_norm"})
 
 
@@ -39,7 +40,6 @@ class Region:
         self._numbers: dict[str, int] = {}
         self._taken: set[str] = {""}
         self._modules: set[str] = set()
-        self._body_start = 0
 
     def input(self) -> Flow:
         """The region's own input."""
@@ -81,9 +81,9 @@ class Region:
             name = name.rpartition(".")[0]
         return False
 
-    def begin_body(self) -> None:
-        """Note that another body begins or ends here: a normalisation in it does not see what came before."""
-        self._body_start = len(self.nodes)
+    def holds_module(self, name: str) -> bool:
+        """Whether a node of this name exists: it can hold no others."""
+        return name in self._modules
 
     def _take(self, name: str) -> None:
         """Note a node's name and the scopes around it."""
@@ -151,11 +151,7 @@ class Region:
 
     def totals(self, is_counted: frozenset[str] = frozenset({"trunk", "shortcut", "gate"})) -> Totals:
         """Sums over the nodes whose role counts."""
-        total = Totals()
-        for node in self.nodes:
-            if node.role in is_counted:
-                total = total + self._node_totals(node)
-        return total
+        return Totals.of([self._node_totals(node) for node in self.nodes if node.role in is_counted])
 
     def parameters_from(self, start: int) -> int:
         """Parameters of the nodes from an index on."""
@@ -170,15 +166,7 @@ class Region:
         content = node.content
         if isinstance(content, Template):
             return content.totals
-        inputs = tuple(self.shape_at(index) for index in node.inputs)
-        weights = content.spec.weights(content.args, inputs)
-        return Totals(
-            sum(weight.count for weight in weights if not weight.is_buffer),
-            sum(weight.count for weight in weights if weight.is_buffer),
-            content.spec.macs(content.args, inputs, node.shape),
-            elements(node.shape) if content.spec.has_weights_layer else 0,
-            1,
-        )
+        return op_totals(content, tuple(self.shape_at(index) for index in node.inputs), node.shape)
 
     def shape_at(self, index: int) -> Shape:
         """Shape of a node's result, or of the region's input."""
@@ -189,6 +177,8 @@ class Region:
 
     def _check_amount(self, op: Op, inputs: tuple[Shape, ...], shape: Shape) -> None:
         """Refuse maps and weights that no memory holds: past 2^63 values torch cannot even count them."""
+        for extent in shape:
+            self._check_size(op, extent)
         counts = [("its input", self._values(known)) for known in inputs]
         counts.append(("its result", self._values(shape)))
         if op.spec.has_weights_layer:
@@ -197,6 +187,13 @@ class Region:
             if count > MAX_VALUES:
                 wanted = f"at most {MAX_VALUES:,} values in {where}"
                 raise ShapeFault("R0207", what=f"an argument of `{op.name}`", wanted=wanted, found=f"{count:,}")
+
+    def _check_size(self, op: Op, extent: int | Size) -> None:
+        """Refuse a free size whose expression grows with every step: no memory would hold what it stands for."""
+        steps = extent.steps if isinstance(extent, Size) else ()
+        if len(steps) > _MAX_SIZE_STEPS or any(max(m, abs(a), d) > MAX_VALUES for m, a, d in steps[-1:]):
+            wanted = f"a free map size with at most {_MAX_SIZE_STEPS} divisions in turn, by {MAX_VALUES:,} in all"
+            raise ShapeFault("R0207", what=f"an argument of `{op.name}`", wanted=wanted, found="more")
 
     def _values(self, shape: Shape) -> int:
         """Elements of a shape, a free size being a common one or the smallest legal one."""
@@ -226,18 +223,22 @@ def _through(op: Op, before: Geometry) -> Geometry:
     for axis in (0, 1):
         step = before.stride[axis] / window.enlarge[axis]
         reach[axis] = before.reach[axis] + (window.kernel[axis] - 1) * window.dilation[axis] * step
-        stride[axis] = step * window.stride[axis]
+        stride[axis] = _within(step * window.stride[axis])
     return Geometry((reach[0], reach[1]), (stride[0], stride[1]), depth)
 
 
-def _joined(op: Op, ways: list[Geometry]) -> Geometry:
+def _within(stride: float) -> float:
+    """A stride kept within what floats hold; maps of one value can be strided without end."""
+    return min(max(stride, 1 / _MAX_STRIDE), _MAX_STRIDE)
+
+
+def _joined(op: Op, ways: list[Geometry], link: Link | None) -> Geometry:
     """Where ways join, the field is the largest; the depth is that of the trunk, not of shortcuts and gates."""
     reach = (max(way.reach[0] for way in ways), max(way.reach[1] for way in ways))
-    match op.name:
-        case "gate":
-            depth = ways[1].depth
-        case "multiply":
-            depth = ways[0].depth
-        case _:
-            depth = max(way.depth for way in ways)
+    if op.name == "gate":
+        depth = ways[1].depth
+    elif op.name == "multiply" or link is not None:
+        depth = ways[0].depth
+    else:
+        depth = max(way.depth for way in ways)
     return Geometry(reach, ways[0].stride, depth)

@@ -10,6 +10,7 @@ from resdsl.ops import STEPS
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.values import POISON, Ref, Value, key_of
 from resdsl.source import Span
+from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
 
 Definition = tree.Block | tree.Shortcut
@@ -30,6 +31,16 @@ class Definitions:
             return Ref(name, definition)
         spec = STEPS.get(name)
         return None if spec is None else Ref(name, spec)
+
+    def steps(self) -> Iterable[str]:
+        """What can stand as a step: the blocks and the language's own."""
+        yield from (name for name, found in self.by_name.items() if isinstance(found, tree.Block))
+        yield from STEPS
+
+    def shortcuts(self) -> list[str]:
+        """What can be chosen as a shortcut, blocks and other steps aside."""
+        own = [name for name, found in self.by_name.items() if isinstance(found, tree.Shortcut)]
+        return ["identity", "none", *own]
 
     def names(self) -> Iterable[str]:
         """Everything that can be named."""
@@ -62,7 +73,10 @@ class Context:
 
 @dataclass(slots=True)
 class Scope:
-    """Names at a place of a region; `flow` is the value that the next step takes."""
+    """Names at a place of a region; `flow` is the value that the next step takes.
+
+    `beginning` is what `input` means where a block's body runs within another region, else None.
+    """
 
     definitions: Definitions
     problems: Problems
@@ -73,6 +87,7 @@ class Scope:
     stride_base: tuple[float, float] = (1, 1)
     prefix: str = ""
     role: str = "trunk"
+    beginning: Flow | None = None
 
     def lookup(self, name: str, span: Span) -> Value | None:
         """See resdsl.semantics.evaluate.Names."""
@@ -130,6 +145,14 @@ class Scope:
         for name, value in changes.items():
             setattr(scope, name, value)
         return scope
+
+
+def unknown_shortcut(name: str, span: Span, definitions: Definitions, parameters: Iterable[str]) -> Mistake:
+    """The mistake of a name that nothing defines where a shortcut is chosen."""
+    known = definitions.shortcuts()
+    guess = closest(name, (*parameters, *known))
+    hints = () if guess else (f"the shortcuts are {listed(known)}; a block can be one too",)
+    return Mistake("R0201", span, {"name": name, "guess": guess}, hints=hints)
 
 
 def misplaced(statement: tree.Case | tree.Part | tree.Input | tree.Rules | tree.Expect) -> Mistake:

@@ -16,7 +16,7 @@ from resdsl.semantics.binding import Given, bind_parameters
 from resdsl.semantics.blocks import enter_block
 from resdsl.semantics.model import Link
 from resdsl.semantics.region import Flow, Region
-from resdsl.semantics.scope import Context, Scope
+from resdsl.semantics.scope import Context, Scope, unknown_shortcut
 from resdsl.semantics.values import NoShortcut, Poison, Ref, Value, Word, describe
 from resdsl.source import Span
 from resdsl.syntax import tree
@@ -51,7 +51,7 @@ def check_choice(resolver: StepResolver, value: Value, span: Span, scope: Scope)
         case Poison():
             return None
         case Word():
-            resolver.evaluator.unknown_name(value.name, value.span, scope)
+            resolver.problems.add(unknown_shortcut(value.name, value.span, scope.definitions, scope.values))
         case _:
             resolver.problems.report("R0205", span, found=describe(value), wanted="a shortcut")
     return None
@@ -104,10 +104,10 @@ def _lay(resolver: StepResolver, request: Request, is_changed: bool, scope: Scop
     assert isinstance(channels, int)
     name = scope.region.numbered(scope.prefix, "shortcut")
     # Most blocks have one shortcut: it needs no number.
-    prefix = name.removesuffix("1") if name.endswith("shortcut1") else name
+    name = name.removesuffix("1") if name.endswith("shortcut1") else name
     inner = scope.inner(
         flow=start,
-        prefix=f"{prefix}.",
+        prefix=resolver.open_prefix(name, request.span, scope),
         role="shortcut" if scope.role == "trunk" else scope.role,
         context=Context(channels, None, (stride[0], stride[1])),
         stride_base=base,
@@ -134,14 +134,16 @@ def run_inline(
     resolver: StepResolver, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope
 ) -> None:
     """Run a block's body here, without a scope of its own in names: a body that is one block is that block."""
-    here = scope.inner(stride_base=scope.region.geometry(scope.flow).stride)
+    here = scope.inner(stride_base=scope.region.geometry(scope.flow).stride, beginning=scope.flow)
     inner = enter_block(resolver, name, block, given, span, scope, here)
     if inner is None:
         scope.flow = scope.region.poison()
         return
     calls = resolver.problems.calls
     calls.append(span)
+    around, scope.region.places = scope.region.places, {}
     scope.flow = resolver.run_body(block.body, inner)
+    scope.region.places = around
     calls.pop()
 
 
@@ -156,6 +158,7 @@ def _run_definition(
 ) -> Flow | None:
     scope.definitions = resolver.definitions_of(shortcut)
     scope.values = {}
+    scope.beginning = scope.flow
     bound = bind_parameters(choice.name, shortcut.parameters, given, resolver.evaluator, scope, request.choice_span)
     if bound is None:
         return None
@@ -172,8 +175,10 @@ def _run_definition(
         )  # fmt: skip
         run_inline(resolver, from_call.callee.name, block, arguments, from_call.span, scope)
         return scope.flow
+    around, scope.region.places = scope.region.places, {}
     for statement in statements:
         resolver.run_statement(statement, scope)
+    scope.region.places = around
     return scope.flow
 
 

@@ -11,18 +11,21 @@ from resdsl.ops import STEPS, Op, OpSpec, Shape, ShapeFault, shape_text
 from resdsl.semantics import groups
 from resdsl.semantics.binding import Given, bind_op_arguments, given_arguments, match_arguments
 from resdsl.semantics.blocks import enter_block
+from resdsl.semantics.circles import Circles
 from resdsl.semantics.evaluate import Evaluator
+from resdsl.semantics.halving import run_halving_at_end
 from resdsl.semantics.model import Template
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.scope import Definitions, Scope, misplaced
 from resdsl.semantics.values import POISON, Poison, Ref, Word, describe, key_of, plain
 from resdsl.source import Span
-from resdsl.suggest import closest
+from resdsl.suggest import closest_step
 from resdsl.syntax import tree
 
 MAX_OPS = 1_000_000
 MAX_EVALUATED_STEPS = 200_000
 MAX_DEPTH = 80
+MAX_MISTAKES = 1_000
 
 ForeignOp = Callable[[str, tuple[Given, ...], Shape], OpSpec]
 
@@ -40,6 +43,7 @@ class StepResolver:
         self.rounds: dict[Span, int] = {}
         self.misfits: set[Span] = set()
         self._templates: dict[object, Template | None] = {}
+        self._circles = Circles(problems, definitions_of)
         self._broken: set[int] = set()
         self._evaluated = 0
         self._times = 1
@@ -64,7 +68,7 @@ class StepResolver:
     def run_body(self, body: tree.Body, scope: Scope) -> Flow:
         """Run the statements of a body one after the other; returns what the last one gives."""
         if self._depth >= MAX_DEPTH:
-            self.problems.report("R0218", self._outermost(body.span), depth=MAX_DEPTH)
+            self.problems.report("R0218", self._outermost(body.span), how=f"more than {MAX_DEPTH} levels deep")
             scope.flow = scope.region.poison()
             return scope.flow
         self._depth += 1
@@ -96,6 +100,9 @@ class StepResolver:
         if self._evaluated > MAX_EVALUATED_STEPS:
             self._too_large(step.span, scope)
             return
+        if len(self.problems) > MAX_MISTAKES:
+            scope.flow = scope.region.poison()
+            return
         match step:
             case tree.Apply():
                 self._apply(step, scope)
@@ -119,8 +126,10 @@ class StepResolver:
     def _apply(self, step: tree.Apply, scope: Scope) -> None:
         name, label = step.call.callee.name, step.label
         if label is not None and label.name in scope.region.places:
-            related: Related = (("first", scope.region.places[label.name][1], {}),)
-            self.problems.add(Mistake("R0213", label.span, {"name": label.name}, related))
+            self.report_place_taken(label.span, scope.region.places[label.name][1])
+            label = None
+        elif label is not None and label.name == "input":
+            self.problems.report("R0221", label.span, name=label.name)
             label = None
         if name in groups.PLACE_JOINS:
             groups.join_place(self, step, scope)
@@ -142,8 +151,9 @@ class StepResolver:
         if value is None:
             value = scope.definitions.find(callee.name)
         if value is None:
-            names = (*scope.values, *scope.definitions.names())
-            self.problems.report("R0202", callee.span, name=callee.name, guess=closest(callee.name, names))
+            parameters = [name for name, given in scope.values.items() if isinstance(given, Ref)]
+            guess = closest_step(callee.name, (*parameters, *scope.definitions.steps()))
+            self.problems.report("R0202", callee.span, name=callee.name, guess=guess)
             return POISON
         if isinstance(value, Word):
             return self.evaluator.unknown_name(value.name, value.span, scope)
@@ -250,7 +260,7 @@ class StepResolver:
         label: tree.Identifier | None,
         index_name: bool,
     ) -> None:
-        template = self.block_template(name, block, given, span, scope)
+        template = None if self._circles.leads_into(block) else self.block_template(name, block, given, span, scope)
         if template is None:
             scope.flow = scope.region.poison()
             return
@@ -292,7 +302,9 @@ class StepResolver:
             return None
         region.settle((output.index,))
         totals = region.totals(frozenset({"trunk", "shortcut", "gate", "auxiliary"}))
-        if totals.ops > MAX_OPS:
+        totals = totals.replaced(calls=totals.calls + 1)
+        # Calls count as well: blocks without steps could call each other 2^70 times.
+        if totals.ops + totals.calls > MAX_OPS:
             self._too_large(block.name.span, scope)
             return None
         arguments = ", ".join(f"{key}={plain(value)}" for key, value in scope.values.items())
@@ -331,8 +343,8 @@ class StepResolver:
         self.rounds[step.span] = index + 1
         inner = scope.inner()
         inner.values.update(index=index, count=count)
-        if index == count - 1 and scope.context.last_stride is not None:
-            inner.context = replace(scope.context, stride=scope.context.last_stride, last_stride=None)
+        last_stride = scope.context.last_stride if index == count - 1 else None
+        inner.context = replace(scope.context, stride=last_stride or scope.context.stride, last_stride=None)
         if isinstance(step.body, tree.Call):
             target = self._target(step.body, inner)
             if not isinstance(target, Poison):
@@ -342,7 +354,10 @@ class StepResolver:
                 inner.flow = scope.region.poison()
         else:
             inner.prefix = scope.region.indexed(scope.prefix) + "."
-            self.run_body(step.body, inner)
+            if last_stride is None:
+                self.run_body(step.body, inner)
+            else:
+                run_halving_at_end(self, step.body.statements, last_stride, inner)
         scope.flow = inner.flow
         if scope.flow.shape is None:
             return False
@@ -355,6 +370,24 @@ class StepResolver:
 
     def report_taken(self, name: str, span: Span, scope: Scope) -> None:
         """Report a name that a module has already, with the place of that module."""
-        first = next(node for node in scope.region.nodes if node.name == name or node.name.startswith(f"{name}."))
+        path = f"{name}."
+        first = next(
+            node for node in scope.region.nodes if f"{node.name}.".startswith(path) or path.startswith(f"{node.name}.")
+        )
         related: Related = (("first", first.span, {}),) if first.span != span else ()
         self.problems.add(Mistake("R0213", span, {"name": name.removeprefix(scope.prefix)}, related))
+        scope.region.is_poisoned = True
+
+    def report_place_taken(self, span: Span, first: Span) -> None:
+        """Report a place whose name another place has; each round of a repetition names the same place again."""
+        related: Related = (("first", first, {}),) if first != span else ()
+        repeated = None if related else "the repetition"
+        self.problems.add(Mistake("R0213", span, {"name": span.text, "repeated": repeated}, related))
+
+    def open_prefix(self, name: str, span: Span, scope: Scope) -> str:
+        """The prefix of the names in a scope; reported where a single module has its name already."""
+        if not scope.region.holds_module(name):
+            return f"{name}."
+        self.report_taken(name, span, scope)
+        # A name that no module can have, so that what stands in the scope is not reported again.
+        return f"{name}'."

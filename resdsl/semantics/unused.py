@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from resdsl.diagnostics import Mistake, Problems
 from resdsl.ops import OpSpec
 from resdsl.semantics.binding import Given, match_arguments
+from resdsl.semantics.circles import Circles, is_circular
 from resdsl.semantics.evaluate import FUNCTIONS, Evaluator
 from resdsl.semantics.groups import PLACE_JOINS
 from resdsl.semantics.program import LIBRARY, FileScope, Program
-from resdsl.semantics.scope import CONTEXT_ARGUMENTS, PLACE_NAMES, Definitions, misplaced
+from resdsl.semantics.scope import CONTEXT_ARGUMENTS, PLACE_NAMES, Definitions, misplaced, unknown_shortcut
 from resdsl.semantics.values import POISON
 from resdsl.source import Span
-from resdsl.suggest import closest
+from resdsl.suggest import closest, closest_step
 from resdsl.syntax import tree
 
 _ALWAYS_KNOWN = frozenset({*PLACE_NAMES, "none", "index", "count"})
@@ -27,12 +28,17 @@ _ALWAYS_KNOWN = frozenset({*PLACE_NAMES, "none", "index", "count"})
 
 def check_unused(program: Program, problems: Problems) -> None:
     """Check every definition of the spec and of the files it uses, used or not."""
+    circles = Circles(problems, program.definitions_of)
     for source, scope in program.scopes.items():
         if source.path is not None and os.path.dirname(source.path) == LIBRARY:
             continue
         for definition in scope.file.definitions:
             if isinstance(definition, (tree.Network, tree.Block, tree.Shortcut)):
                 _DefinitionCheck(problems, scope, definition).check()
+            if isinstance(definition, tree.Block):
+                circles.leads_into(definition)
+            elif isinstance(definition, tree.Network):
+                is_circular(definition, lambda network: program.scope_of(network).networks, problems)
 
 
 class _DefinitionCheck:
@@ -103,13 +109,15 @@ class _DefinitionCheck:
         match statement:
             case tree.Part():
                 for attribute in statement.attributes:
-                    if isinstance(attribute, (tree.FiltersAttribute, tree.ShortcutAttribute)):
+                    if isinstance(attribute, tree.FiltersAttribute):
                         self._value(attribute.value)
+                    elif isinstance(attribute, tree.ShortcutAttribute):
+                        self._shortcut(attribute.value)
                 self._body(statement.body)
             case tree.Rules():
                 for rule in statement.rules:
                     if isinstance(rule, tree.ShortcutRule):
-                        self._value(rule.value)
+                        self._shortcut(rule.value)
                     elif isinstance(rule, tree.MapRule) and not isinstance(rule.growth, str):
                         self._value(rule.growth)
             case tree.Input() | tree.Expect():
@@ -151,7 +159,7 @@ class _DefinitionCheck:
             return
         found = self.definitions.find(name)
         if found is None:
-            guess = closest(name, (*self.parameters, *self.definitions.names()))
+            guess = closest_step(name, (*self.parameters, *self.definitions.steps()))
             self.problems.report("R0202", call.callee.span, name=name, guess=guess)
         elif isinstance(found.target, tree.Shortcut):
             self.problems.report("R0217", span, name=name)
@@ -221,8 +229,7 @@ class _DefinitionCheck:
 
     def _function(self, call: tree.Call) -> None:
         name = call.callee.name
-        is_found = name in self.parameters or name in _ALWAYS_KNOWN or self.definitions.find(name) is not None
-        if not is_found and name not in FUNCTIONS:
+        if not self._is_known(name) and name not in FUNCTIONS:
             guess = closest(name, (*FUNCTIONS, *self.known()))
             self.problems.report("R0201", call.callee.span, name=name, guess=guess)
         for argument in call.arguments or ():
@@ -231,9 +238,19 @@ class _DefinitionCheck:
             else:
                 self._expr(argument.value)
 
+    def _shortcut(self, expr: tree.Expr) -> None:
+        """The choice of a shortcut."""
+        if not isinstance(expr, tree.Name):
+            self._value(expr)
+        elif not self._is_known(expr.name):
+            self.problems.add(unknown_shortcut(expr.name, expr.span, self.definitions, self.parameters))
+
+    def _is_known(self, name: str) -> bool:
+        return name in self.parameters or name in _ALWAYS_KNOWN or self.definitions.find(name) is not None
+
     def _name(self, expr: tree.Name) -> None:
         name = expr.name
-        if name in self.parameters or name in _ALWAYS_KNOWN or self.definitions.find(name) is not None:
+        if self._is_known(name):
             return
         self.problems.report("R0201", expr.span, name=name, guess=closest(name, self.known()))
 

@@ -77,6 +77,16 @@ def key_of(value: Value) -> object:
             return (type(value), value)
 
 
+def count_of(value: Value) -> int:
+    """How many values a value is made of."""
+    match value:
+        case tuple():
+            return len(value) + sum(count_of(item) for item in value if isinstance(item, (tuple, Ref)))
+        case Ref():
+            return 1 + sum(count_of(item) for _, item, _ in value.arguments)
+    return 1
+
+
 def describe(value: Value) -> str:
     """A value in a sentence: `the number 3`, `the name B`."""
     match value:

@@ -52,6 +52,7 @@ _SIGNS = {
     "RPAR": "`)`", "LBRACKET": "`[`", "RBRACKET": "`]`", "_COMMA": "`,`",
 }  # fmt: skip
 _VALUE_START = frozenset({"NUMBER", "SIZE", "STRING", "TRUE", "FALSE", "NAME", "LPAR", "LBRACKET", "MINUS", "NOT"})
+_SETTING_START = frozenset({"UNTIL", "NUMBER", "SIZE", "STRING", "TRUE", "FALSE", "NAME"})
 _STATEMENT_START = frozenset({"RESIDUAL", "CONCAT", "GATED", "STAGE", "IF", "INPUT", "RULES", "EXPECT"})
 _DEFINITION_START = frozenset({"NETWORK", "BLOCK", "SHORTCUT", "USE", "RECIPE", "TRAIN"})
 _STEP_START = frozenset({"RESIDUAL", "CONCAT", "GATED", "NAME", "CLASS"})
@@ -71,14 +72,21 @@ def _syntax_mistake(source: SourceFile, error: UnexpectedInput) -> Mistake:
     end = start
     while end < len(source.text) and (source.text[end].isalnum() or source.text[end] in "_."):
         end += 1
-    span = Span(source, start, max(end, start + 1))
-    return Mistake("R0102", span, {"text": span.text[:24]}, hints=_character_hints(source.text, start, span.text))
+    is_letter = source.text[start].isalpha()
+    begin = start
+    while is_letter and begin > 0 and (source.text[begin - 1].isalnum() or source.text[begin - 1] == "_"):
+        begin -= 1
+    span = Span(source, begin, max(end, start + 1))
+    hints = _character_hints(source.text, start, span.text)
+    return Mistake("R0102", span, {"text": span.text[:24]}, hints=hints)
 
 
 def _character_hints(text: str, start: int, word: str) -> tuple[str, ...]:
     count, x, rest = word.partition("x")
     if count.isdecimal() and x and not rest[:1].isdecimal():
         return (f"put spaces around the x: `{count} x {rest or '...'}`",)
+    if text[start].isalpha() and not word.isascii():
+        return ("names are written with the letters a to z and A to Z, digits and `_`",)
     match text[start]:
         case "'":
             return ("texts stand in double quotes",)
@@ -104,12 +112,42 @@ def _unexpected_token(source: SourceFile, error: UnexpectedToken) -> Mistake:
             expected = f"`{_CLOSING[source.text[opened]]}`"
         return Mistake("R0103", Span(source, max(0, end - 1), end), {"expected": expected}, related)
     start = token.start_pos or 0
+    unclosed = _unclosed_before_definition(source, start)
+    if unclosed is not None:
+        return unclosed
     if token.type == "_SEP":
         span = Span(source, start, start + 1)
         return Mistake("R0101", span, {"found": "the end of the line", "expected": expected})
+    semicolon = re.search(r";[\s;]*\Z", source.text[max(0, start - 80) : start])
+    opened = _unclosed_bracket(source.text[:start]) if semicolon else None
+    if semicolon and opened is not None and source.text[opened] in "([":
+        place = start - len(semicolon[0])
+        facts = {"found": "`;`", "expected": expected}
+        hint = "between brackets a comma separates values"
+        return Mistake("R0101", Span(source, place, place + 1), facts, hints=(hint,))
     span = Span(source, start, token.end_pos or start + 1)
     hints = _token_hints(source.text, token, frozenset(error.accepts or error.expected))
     return Mistake("R0101", span, {"found": f"`{str(token)[:24]}`", "expected": expected}, hints=hints)
+
+
+_DEFINITION = re.compile(
+    r"[ \t]*((?:network|block|shortcut|recipe)[ \t]+[A-Za-z_]\w*[ \t]*[({=]|train\b[^()=\n]*\{|use[ \t]+\")"
+)
+
+
+def _unclosed_before_definition(source: SourceFile, start: int) -> Mistake | None:
+    """The brace or bracket that is open where another definition begins, in the line of a token."""
+    text = source.text
+    begin = text.rfind("\n", 0, start) + 1
+    opened = _unclosed_bracket(text[:begin]) if _DEFINITION.match(text, begin) else None
+    if opened is None:
+        return None
+    word = begin + len(text[begin:start]) - len(text[begin:start].lstrip())
+    end = word
+    while text[end].isalpha():
+        end += 1
+    facts = {"sign": text[opened], "line": text.count("\n", 0, opened) + 1}
+    return Mistake("R0105", Span(source, word, end), facts, (("opened", Span(source, opened, opened + 1), {}),))
 
 
 def _token_hints(text: str, token: Token, accepted: frozenset[str]) -> tuple[str, ...]:
@@ -120,6 +158,8 @@ def _token_hints(text: str, token: Token, accepted: frozenset[str]) -> tuple[str
         return ("a comment begins with `#`",)
     if token.type == "MINUS" and text[start + 1 :].lstrip(" ").startswith(">"):
         return ("write `->` without a space",)
+    if (hint := _habit_hint(text, token, accepted)) is not None:
+        return (hint,)
     if is_between_definitions and word in _NETWORK_WORDS:
         return ("this belongs between the braces of a network: `network NAME { ... }`",)
     if token.type == "NAME" and (guess := closest(word, _words_among(accepted))):
@@ -132,6 +172,26 @@ def _token_hints(text: str, token: Token, accepted: frozenset[str]) -> tuple[str
         if guess is not None and guess != before[1]:
             return (f"did you mean `{guess}` instead of `{before[1]}`?",)
     return ()
+
+
+_ASSIGNED = re.compile(r"(?:^|[;{])[ \t]*(?:(?:let|var|const|def|set)[ \t]+)?(\w+)[ \t]*=[^=]")
+
+
+def _habit_hint(text: str, token: Token, accepted: frozenset[str]) -> str | None:
+    """What to write where other languages have another way to say it."""
+    start = token.start_pos or 0
+    begin = max(text.rfind("\n", 0, start) + 1, start - 80)
+    before = text[begin:start]
+    if str(token) == ">" and "ARROW" in accepted:
+        return "write `->`"
+    if token.type == "_COMMA" and "X" in accepted and re.search(r"\binput\b[^;{]*\Z", before):
+        return "sizes are joined by x: `3 x 8 x 8`"
+    if token.type == "MINUS" and "UNTIL" in accepted and (setting := re.search(r"(\w+)[ \t]*\Z", before)):
+        return f"`{setting[1]}` takes a number of 0 or more"
+    assigned = _ASSIGNED.search(text[begin : start + 80]) if accepted >= _STEP_END else None
+    if assigned is not None and assigned.start(1) <= start - begin < assigned.end():
+        return f"a value gets a name as a parameter: `network NAME({assigned[1]} = ...)`, or of a block"
+    return None
 
 
 def _words_among(kinds: frozenset[str]) -> list[str]:
@@ -152,7 +212,7 @@ def _expected_words(kinds: frozenset[str]) -> str:
         left = left & {"RBRACE", "_SEP"}
     elif left >= _STEP_END:
         left = set(_STEP_END)
-    if left >= _VALUE_START:
+    if left >= _SETTING_START or left >= _VALUE_START:
         words.append("a value")
         left -= _VALUE_START
     elif left & {"RPAR", "RBRACE", "_SEP", "LBRACE", "_COMMA"}:
@@ -167,17 +227,30 @@ _CLOSING = {"{": "}", "(": ")", "[": "]"}
 
 
 def _unclosed_bracket(text: str) -> int | None:
-    """The offset of the innermost bracket or brace that is never closed, strings and comments aside."""
-    opened: list[int] = []
-    position = 0
+    """The offset of the bracket or brace that is never closed, strings and comments aside.
+
+    Of several that are open it is the innermost, or one that a closing brace further to the left has passed over.
+    """
+    opened: list[tuple[int, int]] = []
+    passed: int | None = None
+    begin = position = 0
+    first = -1
     while position < len(text):
         char = text[position]
+        if char == "\n":
+            begin = position + 1
+        elif char not in " \t" and first < begin:
+            first = position
         if char in '#"':
             end = text.find("\n" if char == "#" else '"', position + 1)
-            position = len(text) if end < 0 else end
+            position = len(text) if end < 0 else end - (char == "#")
         elif char in "{([":
-            opened.append(position)
+            opened.append((position, first - begin))
         elif char in "})]" and opened:
-            opened.pop()
+            closed, indent = opened.pop()
+            if passed is None and first == position and char == "}" and position - begin < indent:
+                passed = closed
         position += 1
-    return opened[-1] if opened else None
+    if not opened:
+        return None
+    return opened[-1][0] if passed is None else passed

@@ -38,6 +38,7 @@ def draw_curves(folder: Path, title: str, metrics: list[dict[str, float | None]]
                 label = f"{label} ({errors[-1]:.2f} % at the end)"
                 axes.plot(steps, errors, style, color=colour, linewidth=width, marker=marker, label=label)
         axes.set(xlabel="iterations", ylabel="top-1 error (%)", title=title)
+        axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

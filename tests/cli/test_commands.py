@@ -134,7 +134,6 @@ def test_summary_of_one_network_with_arguments(here: Path, capsys: pytest.Captur
         (["--set", "width=nobody"], "R0201", "nobody"),
         (["--set", "width=(3"], "R01", ""),
         (["--set", "width=1) } network x { ("], "R01", ""),
-        (["--set", "width"], "R0", ""),
         (["--set", "width=0"], "R0207", ""),
         (["--set", "width=10**9"], "R01", ""),
         (["--network", "tinny"], "R0416", "did you mean `tiny`?"),
@@ -147,6 +146,23 @@ def test_wrong_arguments(
     assert exit_code == 1
     assert f"error[{code}" in out + err
     assert words in out + err
+
+
+@pytest.mark.parametrize("text", ["width", "=3", "width=", "3=width", ""])
+def test_set_takes_name_and_value(here: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code, out, err = run(capsys, "summary", "tiny.res", "--set", text)
+    assert exit_code == 2
+    assert "write NAME=VALUE" in out + err
+
+
+def test_numbers_survive_a_narrow_terminal(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    exit_code, out, _ = run(capsys, "--color", "always", "summary", str(ROOT / "specs" / "resnet34.res"))
+    assert exit_code == 0
+    assert "…" not in out
+    assert "3,663,761,408" in out
 
 
 # --- compile -------------------------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def test_wires_cut_through_no_unit(name: str, level: str) -> None:
 def test_wires_are_curves_that_hold_together(name: str, level: str) -> None:
     for way in drawn(name, level)[1]:
         assert len(way.points) % 3 == 1
-        assert abs(way.points[0][0] - way.source.x) < 0.01
+        reach = way.source.width / 2 if way.wire.is_from_side else 0.0
+        assert abs(way.points[0][0] - way.source.x) == pytest.approx(reach, abs=0.01)
 
 
 def test_the_trunk_is_one_vertical_line(name: str, level: str) -> None:

@@ -12,6 +12,20 @@ from resdsl.emit.dot import emit_dot
 from resdsl.ir.lower import FlatGraph
 from tests.pictures.conftest import Picture, load, read_dot
 
+MIXED = """
+block cbr(c) { conv(1x1, c, bias = false) -> bn -> relu }
+network mixed {
+  input 16 x 32 x 32
+  max_pool(2x2, stride = 2)
+  stage one {
+    2 x cbr(16)
+    auxiliary side { cbr(16) -> global_avg_pool -> linear(4) }
+    max_pool(3x3, stride = 2)
+    cbr(16)
+  }
+  head { adaptive_avg_pool(2x3) -> flatten -> linear(10) }
+}
+"""
 Draw = Callable[..., Picture]
 Golden = Callable[[str, Path], None]
 
@@ -105,6 +119,8 @@ def test_a_gate_is_a_diamond(draw: Draw) -> None:
         picture = draw("gated", level=level)
         assert picture.nodes["gated/one.0.gate1"]["shape"] == "diamond"
         assert "<<B>1 − T</B>>" in picture.labels()
+    assert "the gate T(x)" in draw("gated", level="layer").labels()
+    assert "the gate T(x)" not in draw("gated").labels()
     assert draw("gated").nodes["gated/one.0"]["label"] == "T: 3x3 conv, 16\\nH: 3x3 conv, 16"
 
 
@@ -121,7 +137,7 @@ def test_stage_level_has_a_box_for_each_part(draw: Draw) -> None:
     parts = [part.name for part in load("net").network.parts]
     assert [key for key in picture.nodes if key.startswith("net/")] == ["net/input", *(f"net/{p}" for p in parts)]
     lines = picture.nodes["net/conv3"]["label"].split("\\n")
-    assert lines == [" ", "2 × basic", "B shortcuts, 1 changes the shape", "32 × 16 × 16", "33,088 parameters"]
+    assert lines == [" ", "2 × basic", "shortcuts: B (1 changes the shape)", "32 × 16 × 16", "33,088 parameters"]
     assert "<<B>conv3</B>>" in picture.labels()
     heights = [picture.y(f"net/{part}") for part in parts]
     assert heights == sorted(heights, reverse=True)
@@ -131,6 +147,8 @@ def test_equal_blocks_are_drawn_once_with_their_count(draw: Draw) -> None:
     picture = draw("deep")
     counts = [label for label in picture.labels() if label.startswith("<<B>× ") and label != "<<B>× n</B>>"]
     assert counts == ["<<B>× 18</B>>", "<<B>× 17</B>>"]
+    points = [node for node in picture.nodes.values() if node.get("shape") == "point"]
+    assert [node["style"] for node in points] == ["invis"] * 2
     assert list(picture.frames)[:2] == ["cluster deep/plate conv2.0", "cluster deep/plate conv3.1"]
     assert "deep/conv2.1" not in picture.nodes
     assert "deep/conv2.17" in draw("deep", most_equal=18).nodes
@@ -156,6 +174,41 @@ def test_auxiliary_heads_stand_at_the_side(draw: Draw) -> None:
     assert len(side) == 3
     assert all(picture.x(key) < trunk - 40 for key in side)
     assert "aux1\\nloss × 0.3" in picture.labels()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "stem { conv(3x3, 64) }; stage a { conv(3x3, 8) }; auxiliary z { global_avg_pool -> linear(4) }",
+        "conv(3x3, 4); auxiliary z { global_avg_pool -> linear(4) }; global_avg_pool -> linear(4)",
+    ],
+)
+def test_an_auxiliary_head_may_end_the_text(body: str, level: str, tmp_path: Path) -> None:
+    graph = loaded(f"network m {{ input 3 x 8 x 8; {body} }}", tmp_path)
+    picture = read_dot(emit_dot([graph], level))
+    heads = [key for key in picture.nodes if key.startswith("m/z")]
+    assert heads
+    assert all(picture.x(key) < picture.x("m/input") for key in heads)
+
+
+def loaded(text: str, folder: Path) -> FlatGraph:
+    import resdsl
+
+    spec = folder / "own.res"
+    spec.write_text(text + "\n")
+    return resdsl.load(spec).flat
+
+
+def test_stage_boxes_tell_their_steps_and_no_heads(tmp_path: Path) -> None:
+    graph = loaded(MIXED, tmp_path)
+    picture = read_dot(emit_dot([graph], "stage"))
+    lines = [" ", "2 × cbr", "3x3 max pool, /2", "1 × cbr", "16 × 8 × 8", "864 parameters"]
+    assert picture.nodes["mixed/one"]["label"].split("\\n") == lines
+    assert picture.nodes["mixed/loose steps 1"]["label"] == "2x2 max pool, /2"
+    assert picture.nodes["mixed/side"]["label"].split("\\n")[-2:] == ["output 4", "356 parameters"]
+    start = picture.edge("mixed/one", "mixed/side")["pos"].split()[1].split(",")
+    assert float(start[0]) < picture.x("mixed/one") - 40
+    assert "adaptive avg pool, 2x3" in "".join(read_dot(emit_dot([graph], "layer")).labels())
 
 
 def test_long_shortcuts_reach_over_stages(draw: Draw) -> None:

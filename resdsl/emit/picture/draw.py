@@ -124,8 +124,8 @@ def _draw_plates(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) ->
         top = min(spot.top for spot in inside) - 2
         bottom = max(spot.bottom for spot in inside) + PLATE_PADDING
         canvas.frame(
-            f"{drawing.prefix}{plate.key}", x + left, y + top, x + right, y + bottom, style='"rounded,dashed"',
-            color=f'"{palette.FAINT_INK}"', penwidth=0.8, tooltip=hover(plate.tooltip),
+            f"{drawing.prefix}{plate.key}", x + left, y + top, x + right, y + bottom, style="rounded",
+            color=f'"{palette.FRAME_LINE}"', penwidth=0.8, tooltip=hover(plate.tooltip),
         )  # fmt: skip
         canvas.text(x + left - 4, y + (top + bottom) / 2, _count_text(plate.count), 11, align="right", is_bold=True,
                     tooltip=plate.tooltip)  # fmt: skip
@@ -188,7 +188,7 @@ def _look(spot: Placed, fill: str, line: str) -> dict[str, Value | None]:
         case "image" | "end":
             look |= {"style": '""', "fontsize": 8}
         case "point":
-            look |= {"fillcolor": f'"{palette.INK}"', "color": f'"{palette.INK}"'}
+            look |= {"style": "invis"}
     return look
 
 

@@ -22,6 +22,7 @@ LABEL_HEIGHT = 10.0
 PLATE_PADDING = 5.0
 PLATE_GAP = 8.0
 SIDE_GAP = 13.0
+SIDE_EXIT = 12.0
 
 
 @dataclass(slots=True, eq=False)
@@ -90,10 +91,9 @@ def arrange(sketches: Sequence[Sketch]) -> list[Column]:
 
 
 def _column(sketch: Sketch) -> Column:
-    used = {wire.source for unit in sketch.units for wire in unit.wires}
-    ends = [unit for unit in sketch.units if unit.key not in used and unit.role != "auxiliary"]
+    end = next(unit for unit in reversed(sketch.units) if unit.role != "auxiliary")
     placed = {unit.key: Placed(unit) for unit in sketch.units}
-    trunk = _walk_back(placed, ends[-1].key, set())
+    trunk = _walk_back(placed, end.key, set())
     width = max([measures.LEAST_COLUMN, *(measures.words_width(p.unit) for p in trunk if _is_wide(p.unit))])
     chains, owner = _find_chains(sketch, placed, trunk)
     for spot in placed.values():
@@ -187,7 +187,10 @@ def _label_sizes(trunk: list[Placed], chains: Iterable[Chain]) -> None:
     told = trunk[0].unit.shape
     for index, spot in enumerate(trunk):
         shape = spot.unit.shape
-        if not shape or spot.unit.kind == "stage" or index in is_branched:
+        if not shape or index in is_branched:
+            continue
+        if spot.unit.kind == "stage":
+            told = shape
             continue
         if shape != told and (index not in inside or shape[1:] != told[1:]):
             told = shape
@@ -267,6 +270,8 @@ def _gaps_below(column: Column) -> dict[str, float]:
 
 def _least_top(column: Column, spot: Placed, wire: Wire, gaps: dict[str, float]) -> float:
     source = column.placed[wire.source]
+    if wire.is_from_side:
+        return source.bottom - SIDE_EXIT + SIDE_GAP
     is_primary = spot.unit.wires[spot.unit.primary] is wire
     if is_primary and spot.unit.key in column.on_trunk:
         return source.bottom + gaps[wire.source]

@@ -20,7 +20,7 @@ def entries(drawings: Sequence[NetworkDrawing]) -> list[tuple[str, str]]:
     kinds: set[str] = set()
     lines: set[str] = set()
     for drawing in drawings:
-        kinds |= {way.wire.kind for way in drawing.routes}
+        kinds |= {"gate wire" if way.wire.kind == "gate" else way.wire.kind for way in drawing.routes}
         for spot in drawing.column.placed.values():
             kinds.add(spot.unit.kind)
             lines.update(spot.unit.lines if spot.unit.kind == "join" else ())
@@ -33,6 +33,7 @@ def entries(drawings: Sequence[NetworkDrawing]) -> list[tuple[str, str]]:
         "+": "sum of branch and shortcut",
         "×": "product of its inputs",
         "gate": "gated sum: T · H(x) + (1 − T) · x",
+        "gate wire": "the gate T(x)",
         "strips": "ops that follow or precede a layer",
         "plate": "the frame’s content, that many times",
     }
@@ -77,12 +78,12 @@ def _draw_sign(sign: str, canvas: Canvas, x: float, y: float) -> None:
         case "strips":
             canvas.node(key, middle, y, SAMPLE, 9, label=words("bn"), fontsize=7, penwidth=0.5, **look)
         case "plate":
-            canvas.frame(key, x, y - 5.5, x + SAMPLE, y + 5.5, style='"rounded,dashed"',
-                         color=f'"{palette.FAINT_INK}"', penwidth=0.8, tooltip=hover("legend"))  # fmt: skip
+            canvas.frame(key, x, y - 5.5, x + SAMPLE, y + 5.5, style="rounded",
+                         color=f'"{palette.FRAME_LINE}"', penwidth=0.8, tooltip=hover("legend"))  # fmt: skip
             canvas.text(middle, y, "× n", 7, is_bold=True)
         case _:
             for end, at in (("from", x), ("to", x + SAMPLE)):
                 canvas.node(f"{key} {end}", at, y, 1, 1, style="invis", tooltip=look["tooltip"])
             points = [(x, y), (x + SAMPLE / 3, y), (x + SAMPLE / 2, y), (x + SAMPLE - 5, y)]
             canvas.edge(f"{key} from", f"{key} to", points, (x + SAMPLE, y), tooltip=hover("legend"),
-                        **WIRE_STYLES[sign])  # fmt: skip
+                        **WIRE_STYLES[sign.removesuffix(" wire")])  # fmt: skip

@@ -6,12 +6,13 @@ words on the darkest fill keep a contrast above 4.5 to 1.
 
 from __future__ import annotations
 
-STAGE_FILLS = ("#ebe3f5", "#bfe0b8", "#efab92", "#7fb0df", "#bd992f", "#82917b")
+STAGE_FILLS = ("#ebe3f5", "#bfe0b8", "#f2b49d", "#8ab9e5", "#c49f36", "#8a9983")
 STAGE_LINES = ("#6f5591", "#39733a", "#a34a2c", "#1f5488", "#7a6110", "#4c5c45")
 NEUTRAL_FILL, NEUTRAL_LINE = "#ffffff", "#555555"
 STRIP_FILL = "#ffffff"
 INK = "#222222"
 FAINT_INK = "#666666"
+FRAME_LINE = "#999999"
 
 
 def stage_colors(index: int | None) -> tuple[str, str]:

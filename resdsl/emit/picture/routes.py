@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from resdsl.emit.picture import measures
 from resdsl.emit.picture.fonts import text_width
-from resdsl.emit.picture.layout import Chain, Column, Placed
+from resdsl.emit.picture.layout import SIDE_EXIT, Chain, Column, Placed
 from resdsl.emit.picture.sketch import Wire
 
 ARROW = 5.0
@@ -56,6 +56,8 @@ def route(column: Column) -> list[Route]:
 
 
 def _top(chain: Chain) -> float:
+    if chain.units and chain.units[0].unit.wires[chain.units[0].unit.primary].is_from_side:
+        return chain.fork.bottom - SIDE_EXIT
     return chain.fork.bottom + chain.fork.exit
 
 
@@ -103,6 +105,9 @@ def _descent(source: Placed, target: Placed, wire: Wire) -> Route:
     if abs(source.x - target.x) < 0.5:
         return Route(source, target, wire, _line((source.x, source.bottom), end), tip)
     start = (source.x, source.bottom + source.exit)
+    if wire.is_from_side:
+        reach = source.width / 2 if target.x > source.x else -source.width / 2
+        start = (source.x + reach, source.bottom - SIDE_EXIT)
     bend = (target.x, min(end[1], start[1] + BEND))
     points = _turn_down(start, bend)
     if end[1] - bend[1] > 0.5:

@@ -30,6 +30,7 @@ class Wire:
         kind: trunk, branch, gate, identity (a shortcut that keeps the shape) or changed (one that does not).
         side: right or left of the trunk, for a wire that does not run on it.
         label: the shortcut's option, where the shortcut does more than hand on its input.
+        is_from_side: whether it leaves within its source, a box for several steps, and not behind it.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Wire:
     side: str = "right"
     label: str = ""
     tooltip: str = ""
+    is_from_side: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,7 @@ def cost_text(totals: Totals) -> str:
 
 def sum_totals(ops: tuple[OpNode, ...]) -> Totals:
     """The sums over some ops."""
-    total = Totals()
-    for node in ops:
-        total = total + node_totals(node)
-    return total
+    return Totals.of([node_totals(node) for node in ops])
 
 
 def group_tooltip(name: str, ops: tuple[OpNode, ...]) -> str:
