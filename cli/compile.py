@@ -10,7 +10,7 @@ from .options import add_network_options, open_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resdsl.compiler import Net
+    from resdsl.net import Net
 
 OK, USER_MISTAKE = 0, 1
 LEVELS = ("stage", "block", "layer")

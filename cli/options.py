@@ -6,7 +6,7 @@ import argparse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resdsl.compiler import Net
+    from resdsl.net import Net
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

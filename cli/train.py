@@ -12,7 +12,7 @@ from .options import add_network_options, open_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resdsl.compiler import Net
+    from resdsl.net import Net
     from resdsl.recipe import Recipe
     from resdsl.train import Result
 

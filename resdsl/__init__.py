@@ -6,8 +6,9 @@ model = net.to_torch()
 
 from __future__ import annotations
 
-from resdsl.compiler import CheckResult, Net, check_file, load
+from resdsl.compiler import CheckResult, check_file, load
 from resdsl.diagnostics import CompileError, Diagnostic, InternalError
+from resdsl.net import Net
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,7 @@ from resdsl.ops.core import Arg
 from resdsl.semantics import shortcuts
 from resdsl.semantics.binding import bind_op_arguments, given_arguments, match_arguments
 from resdsl.semantics.model import Link
+from resdsl.semantics.naming import open_prefix, report_taken
 from resdsl.semantics.region import Flow
 from resdsl.semantics.scope import Scope
 from resdsl.semantics.values import NONE
@@ -92,8 +93,8 @@ def _chosen_shortcut(resolver: StepResolver, group: tree.Group, scope: Scope) ->
 
 def _run_gated(resolver: StepResolver, group: tree.Group, scope: Scope) -> None:
     start = scope.flow
-    gate = scope.inner(prefix=resolver.open_prefix(f"{scope.prefix}gate", group.keyword, scope), role="gate")
-    transform = scope.inner(prefix=resolver.open_prefix(f"{scope.prefix}transform", group.keyword, scope))
+    gate = scope.inner(prefix=open_prefix(f"{scope.prefix}gate", group.keyword, scope), role="gate")
+    transform = scope.inner(prefix=open_prefix(f"{scope.prefix}transform", group.keyword, scope))
     resolver.run_body(group.branches[0].body, gate)
     resolver.run_body(group.branches[1].body, transform)
     scope.flow = transform.flow
@@ -124,10 +125,10 @@ def _run_branches(resolver: StepResolver, group: tree.Group, scope: Scope) -> No
         name = branch.name.name if branch.name else None
         prefix = f"{scope.prefix}{name}" if name else scope.region.numbered(scope.prefix, "branch")
         if branch.name and scope.region.is_taken(prefix):
-            resolver.report_taken(prefix, branch.name.span, scope)
+            report_taken(prefix, branch.name.span, scope)
             prefix = f"{prefix}'"
         elif branch.name is None:
-            prefix = resolver.open_prefix(prefix, branch.span, scope).removesuffix(".")
+            prefix = open_prefix(prefix, branch.span, scope).removesuffix(".")
         role = "gate" if group.kind == "multiply" and number > 1 and scope.role == "trunk" else scope.role
         inner = scope.inner(prefix=f"{prefix}.", role=role, flow=start)
         resolver.run_body(branch.body, inner)
@@ -294,7 +295,7 @@ def run_auxiliary(resolver: StepResolver, step: tree.Auxiliary, scope: Scope) ->
         resolver.problems.add(Mistake("R0213", step.name.span, {"name": step.name.name}, (("first", first, {}),)))
         return
     if scope.region.is_taken(step.name.name):
-        resolver.report_taken(step.name.name, step.name.span, scope)
+        report_taken(step.name.name, step.name.span, scope)
         return
     inner = scope.inner(prefix=f"{step.name.name}.", role="auxiliary")
     resolver.run_body(step.body, inner)

@@ -9,6 +9,7 @@ from resdsl.ops import MAX_FILTERS, STEPS, Shape, shape_text
 from resdsl.semantics.binding import Given, given_arguments, match_arguments
 from resdsl.semantics.halving import run_halving_at_end
 from resdsl.semantics.model import Part
+from resdsl.semantics.naming import report_place_taken, report_taken
 from resdsl.semantics.region import Flow
 from resdsl.semantics.scope import Context, Scope
 from resdsl.semantics.shortcuts import check_choice, lone_block, run_inline
@@ -152,9 +153,9 @@ class PartResolver:
         if part.kind == "stage" and name == "input":
             self.problems.report("R0221", span, name=name)
         elif place is not None:
-            self.steps.report_place_taken(span, place[1])
+            report_place_taken(span, place[1], scope)
         elif scope.region.is_taken(name):
-            self.steps.report_taken(name, span, scope)
+            report_taken(name, span, scope)
         else:
             return f"{name}."
         # A name that no module can have, so that what stands in the part is not reported again.

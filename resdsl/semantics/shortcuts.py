@@ -15,6 +15,7 @@ from resdsl.semantics import groups
 from resdsl.semantics.binding import Given, bind_parameters
 from resdsl.semantics.blocks import enter_block
 from resdsl.semantics.model import Link
+from resdsl.semantics.naming import open_prefix
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.scope import Context, Scope, unknown_shortcut
 from resdsl.semantics.values import NoShortcut, Poison, Ref, Value, Word, describe
@@ -107,7 +108,7 @@ def _lay(resolver: StepResolver, request: Request, is_changed: bool, scope: Scop
     name = name.removesuffix("1") if name.endswith("shortcut1") else name
     inner = scope.inner(
         flow=start,
-        prefix=resolver.open_prefix(name, request.span, scope),
+        prefix=open_prefix(name, request.span, scope),
         role="shortcut" if scope.role == "trunk" else scope.role,
         context=Context(channels, None, (stride[0], stride[1])),
         stride_base=base,

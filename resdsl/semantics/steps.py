@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from resdsl.diagnostics import Mistake, Problems, Related
+from resdsl.diagnostics import Mistake, Problems
 from resdsl.ops import STEPS, Op, OpSpec, Shape, ShapeFault, shape_text
 from resdsl.semantics import groups
 from resdsl.semantics.binding import Given, bind_op_arguments, given_arguments, match_arguments
@@ -15,6 +15,7 @@ from resdsl.semantics.circles import Circles
 from resdsl.semantics.evaluate import Evaluator
 from resdsl.semantics.halving import run_halving_at_end
 from resdsl.semantics.model import Template
+from resdsl.semantics.naming import report_place_taken, report_taken
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.scope import Definitions, Scope, misplaced
 from resdsl.semantics.values import POISON, Poison, Ref, Word, describe, key_of, plain
@@ -126,7 +127,7 @@ class StepResolver:
     def _apply(self, step: tree.Apply, scope: Scope) -> None:
         name, label = step.call.callee.name, step.label
         if label is not None and label.name in scope.region.places:
-            self.report_place_taken(label.span, scope.region.places[label.name][1])
+            report_place_taken(label.span, scope.region.places[label.name][1], scope)
             label = None
         elif label is not None and label.name == "input":
             self.problems.report("R0221", label.span, name=label.name)
@@ -237,7 +238,7 @@ class StepResolver:
     def append(self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, scope: Scope, **link: Any) -> None:
         """Append an op to the scope's region, or report why its inputs do not suit it."""
         if scope.region.is_taken(name):
-            self.report_taken(name, span, scope)
+            report_taken(name, span, scope)
             scope.region.is_poisoned = True
             return
         try:
@@ -271,7 +272,7 @@ class StepResolver:
         else:
             node_name = scope.region.numbered(scope.prefix, name)
         if scope.region.is_taken(node_name):
-            self.report_taken(node_name, span if label is None else label.span, scope)
+            report_taken(node_name, span if label is None else label.span, scope)
         if id(template) in self._broken:
             # A mistake was reported in it, yet its shape is certain: what follows can be checked.
             scope.region.is_poisoned = True
@@ -365,29 +366,3 @@ class StepResolver:
             self._too_large(step.span, scope)
             return False
         return True
-
-    # --- names ---
-
-    def report_taken(self, name: str, span: Span, scope: Scope) -> None:
-        """Report a name that a module has already, with the place of that module."""
-        path = f"{name}."
-        first = next(
-            node for node in scope.region.nodes if f"{node.name}.".startswith(path) or path.startswith(f"{node.name}.")
-        )
-        related: Related = (("first", first.span, {}),) if first.span != span else ()
-        self.problems.add(Mistake("R0213", span, {"name": name.removeprefix(scope.prefix)}, related))
-        scope.region.is_poisoned = True
-
-    def report_place_taken(self, span: Span, first: Span) -> None:
-        """Report a place whose name another place has; each round of a repetition names the same place again."""
-        related: Related = (("first", first, {}),) if first != span else ()
-        repeated = None if related else "the repetition"
-        self.problems.add(Mistake("R0213", span, {"name": span.text, "repeated": repeated}, related))
-
-    def open_prefix(self, name: str, span: Span, scope: Scope) -> str:
-        """The prefix of the names in a scope; reported where a single module has its name already."""
-        if not scope.region.holds_module(name):
-            return f"{name}."
-        self.report_taken(name, span, scope)
-        # A name that no module can have, so that what stands in the scope is not reported again.
-        return f"{name}'."

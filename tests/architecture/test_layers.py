@@ -20,6 +20,7 @@ LAYERS = (
     ("semantics",),
     ("ir",),
     ("emit", "train"),
+    ("net",),
     ("compiler",),
     ("__init__",),
     ("cli",),

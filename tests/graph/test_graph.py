@@ -12,10 +12,11 @@ import networkx as nx
 import pytest
 
 import resdsl
-from resdsl.compiler import Net, compile_network
+from resdsl.compiler import compile_network
 from resdsl.diagnostics import InternalError
 from resdsl.ir.graph import verify_graph
 from resdsl.ir.lower import FlatGraph, OpNode, dump
+from resdsl.net import Net
 from resdsl.source import SourceFile
 
 SPECS = Path(__file__).parents[2] / "specs"

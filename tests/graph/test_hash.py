@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resdsl.compiler import Net, compile_network
+from resdsl.compiler import compile_network
 from resdsl.diagnostics import CompileError
+from resdsl.net import Net
 from resdsl.ops import STEPS, value_text
 from resdsl.ops.core import REQUIRED, Arg
 from resdsl.source import SourceFile

@@ -15,8 +15,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import resdsl
-from resdsl.compiler import Net, compile_network
+from resdsl.compiler import compile_network
 from resdsl.emit.torch_module import place_of
+from resdsl.net import Net
 from resdsl.source import SourceFile
 from resdsl.syntax.format import format_source
 

@@ -189,6 +189,10 @@ def test_an_auxiliary_head_may_end_the_text(body: str, level: str, tmp_path: Pat
     heads = [key for key in picture.nodes if key.startswith("m/z")]
     assert heads
     assert all(picture.x(key) < picture.x("m/input") for key in heads)
+    if body.startswith("stem") and level == "block":
+        start = picture.edge("m/a.conv1", "m/z.global_avg_pool1")["pos"].split()[1].split(",")
+        bottom = picture.y("m/a.conv1") - float(picture.nodes["m/a.conv1"]["height"]) * 36
+        assert float(start[1]) == pytest.approx(bottom, abs=0.5)
 
 
 def loaded(text: str, folder: Path) -> FlatGraph:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, assume, event, example, given, settings
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from resdsl.compiler import Net, compile_network
+from resdsl.compiler import compile_network
 from resdsl.diagnostics import CompileError, Diagnostic
+from resdsl.net import Net
 from resdsl.ops import Shape
 from resdsl.ops.core import shape_text
 from resdsl.sizes import Amount, Size, at

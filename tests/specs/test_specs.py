@@ -9,7 +9,7 @@ import torch
 
 import resdsl
 from resdsl.cli.main import main
-from resdsl.compiler import Net
+from resdsl.net import Net
 
 ROOT = Path(__file__).parents[2]
 SPECS = ROOT / "specs"

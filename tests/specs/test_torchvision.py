@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import resdsl
-from resdsl.compiler import Net
+from resdsl.net import Net
 
 SPECS = Path(__file__).parents[2] / "specs"
 NETS = {

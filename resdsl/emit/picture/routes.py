@@ -49,7 +49,7 @@ def route(column: Column) -> list[Route]:
             if lane is not None:
                 routes.append(_arc(source, spot, wire, lane))
             elif position == spot.unit.primary:
-                routes.append(_descent(source, spot, wire))
+                routes.append(_descent(source, spot, wire, is_last=source is column.trunk[-1]))
             else:
                 routes.append(_entry(source, spot, wire, chain_of.get(wire.source)))
     return routes
@@ -98,8 +98,8 @@ class _Lanes:
             self.place(child)
 
 
-def _descent(source: Placed, target: Placed, wire: Wire) -> Route:
-    """Straight down, or out to another lane and down."""
+def _descent(source: Placed, target: Placed, wire: Wire, *, is_last: bool) -> Route:
+    """Straight down, or out to another lane and down; behind the trunk's last unit no other wire leads to its start."""
     tip = (target.x, target.top)
     end = (target.x, target.top - ARROW)
     if abs(source.x - target.x) < 0.5:
@@ -110,6 +110,8 @@ def _descent(source: Placed, target: Placed, wire: Wire) -> Route:
         start = (source.x + reach, source.bottom - SIDE_EXIT)
     bend = (target.x, min(end[1], start[1] + BEND))
     points = _turn_down(start, bend)
+    if is_last and not wire.is_from_side:
+        points = (*_line((source.x, source.bottom), start)[:-1], *points)
     if end[1] - bend[1] > 0.5:
         points += _line(bend, end)[1:]
     return Route(source, target, wire, points, tip)
