@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from .console import Console, write_text_beside
+from resdsl.files import replace_text
+
+from .console import Console
 from .options import add_network_options, open_network
 
 TYPE_CHECKING = False
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     os.mkdir(beside)
     try:
         for name, text in files.items():
-            write_text_beside(os.path.join(beside, name), text)
+            replace_text(os.path.join(beside, name), text)
         note = draw(console, net, drawn, beside, args) if args.draw else ""
         move_all(beside, folder)
     finally:
@@ -119,7 +121,7 @@ def draw(console: Console, net: Net, drawn: list[Net], folder: str, args: argpar
 
     text = emit_dot([one.flat for one in drawn], args.level)
     base = os.path.join(folder, net.name)
-    write_text_beside(f"{base}.gv", text)
+    replace_text(f"{base}.gv", text)
     try:
         render(text, f"{base}.{args.draw}", args.draw)
     except RenderError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import sys
 
 COLOR_MODES = ("auto", "always", "never")
@@ -88,48 +87,3 @@ def terminal_width() -> int:
     except OSError:
         width = 0
     return min(width, _WIDEST) if width > 0 else 80
-
-
-def write_text_beside(path: str, text: str) -> None:
-    """`write_bytes_beside` for text, as UTF-8 with the line ends it has."""
-    write_bytes_beside(path, text.encode())
-
-
-def write_bytes_beside(path: str, data: bytes) -> None:
-    """Replace a file's content in one step: a reader sees all of the old content or all of the new.
-
-    The data go to a new file in the same folder, which then takes the old one's name. A link is followed, an
-    existing file keeps its permissions, and a failure leaves everything as it was.
-
-    Raises OSError, with the file's name, when the folder cannot be written or the path is no regular file.
-    """
-    target = os.path.realpath(path)
-    mode = _permissions_to_keep(target)
-    beside = os.path.join(os.path.dirname(target), f".resdsl-{os.urandom(6).hex()}.tmp")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, path) from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException as error:
-        os.unlink(beside)
-        if isinstance(error, OSError):
-            raise type(error)(error.errno, error.strerror, path) from None
-        raise
-
-
-def _permissions_to_keep(target: str) -> int | None:
-    try:
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(mode):
-        raise OSError(None, "Not a regular file", target)
-    return stat.S_IMODE(mode)

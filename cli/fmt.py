@@ -6,12 +6,13 @@ import os
 import sys
 
 from resdsl.diagnostics import MistakeFound
+from resdsl.files import replace_text
 from resdsl.semantics.program import read_text
 from resdsl.source import SourceFile
 from resdsl.syntax.format import format_file
 from resdsl.syntax.parse import Parser
 
-from .console import Console, write_text_beside
+from .console import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _format(path: str, parser: Parser, args: argparse.Namespace) -> bool:
     elif args.check and is_changed:
         _show_difference(console, source, text)
     elif is_changed:
-        write_text_beside(path, text)
+        replace_text(path, text)
     return is_changed
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from resdsl.files import replace_file
 from resdsl.train.errors import CheckpointError
-from resdsl.train.files import replace_file
 
 VERSION = 1
 FILE_NAME = "checkpoint.pt"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resdsl.train.files import replace_file
+from resdsl.files import replace_file
 
 TEST_COLOUR, VALIDATION_COLOUR, TRAIN_COLOUR = (
     "#0072B2",

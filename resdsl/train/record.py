@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from resdsl.files import replace_text
 from resdsl.recipe import Recipe
 from resdsl.train.errors import TrainError
-from resdsl.train.files import replace_text
 from resdsl.train.report import Evaluation
 
 METRICS = "metrics.jsonl"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from resdsl.cli.console import Console, style, terminal_width, wants_color, write_bytes_beside, write_text_beside
+from resdsl.cli.console import Console, style, terminal_width, wants_color
+from resdsl.files import replace_bytes, replace_text
 
 
 class Terminal(io.StringIO):
@@ -72,15 +73,15 @@ def test_text_that_no_encoding_holds_is_escaped(capfdbinary: pytest.CaptureFixtu
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
     file = tmp_path / "model.py"
-    write_text_beside(str(file), "first\r\n")
-    write_text_beside(str(file), "zweite Größe\n")
+    replace_text(str(file), "first\r\n")
+    replace_text(str(file), "zweite Größe\n")
     assert file.read_bytes() == "zweite Größe\n".encode()
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_relative_name_is_written_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_bytes_beside("a.bin", b"\0")
+    replace_bytes("a.bin", b"\0")
     assert (tmp_path / "a.bin").read_bytes() == b"\0"
 
 
@@ -89,7 +90,7 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     file.write_text("old", encoding="utf-8")
     file.chmod(0o640)
     link.symlink_to(file.name)
-    write_text_beside(str(link), "new")
+    replace_text(str(link), "new")
     assert link.is_symlink()
     assert file.read_text(encoding="utf-8") == "new"
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
@@ -104,7 +105,7 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left on device"):
-        write_text_beside(str(file), "new")
+        replace_text(str(file), "new")
     assert file.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -112,11 +113,11 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("place", ["missing/net.res", "."])
 def test_an_impossible_place_is_named(place: str, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="file") as caught:
-        write_text_beside(str(tmp_path / place), "new")
+        replace_text(str(tmp_path / place), "new")
     assert caught.value.filename
 
 
 def test_a_device_is_not_replaced() -> None:
     with pytest.raises(OSError, match="Not a regular file"):
-        write_text_beside("/dev/null", "new")
+        replace_text("/dev/null", "new")
     assert Path("/dev/null").is_char_device()

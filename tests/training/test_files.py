@@ -8,9 +8,9 @@ from typing import BinaryIO
 import pytest
 import torch
 
+from resdsl.files import replace_file, replace_text
 from resdsl.train.checkpoint import load_checkpoint, save_checkpoint
 from resdsl.train.errors import CheckpointError, TrainError
-from resdsl.train.files import replace_file, replace_text
 from resdsl.train.record import open_run_folder
 
 
