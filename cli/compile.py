@@ -57,20 +57,20 @@ def run(args: argparse.Namespace) -> int:
     try:
         for name, text in files.items():
             replace_text(os.path.join(beside, name), text)
-        note = draw(console, net, drawn, beside, args) if args.draw else ""
-        move_all(beside, folder)
+        note = draw(net, drawn, beside, args) if args.draw else ""
+        written = move_all(beside, folder)
     finally:
         remove(beside)
     console.print_ok(f"{net.name}: depth {net.depth}, {net.parameters:,} parameters, {_count(net.macs)} multiply-adds")
-    for name in sorted(os.listdir(folder)):
+    for name in written:
         console.print(f"  {os.path.join(folder, name)}")
     if note:
         console.print_note(note)
     return OK
 
 
-def move_all(beside: str, folder: str) -> None:
-    """Put finished files in the place of an earlier build's: all of them, or none where a folder is in the way."""
+def move_all(beside: str, folder: str) -> list[str]:
+    """Put finished files in the place of an earlier build's: all, or none where a folder is in the way; their names."""
     names = sorted(os.listdir(beside))
     for name in names:
         target = os.path.join(folder, name)
@@ -78,6 +78,7 @@ def move_all(beside: str, folder: str) -> None:
             raise OSError(None, "Not a regular file", target)
     for name in names:
         os.replace(os.path.join(beside, name), os.path.join(folder, name))
+    return names
 
 
 def remove(beside: str) -> None:
@@ -114,7 +115,7 @@ def prove(net: Net) -> None:
     prove_on_meta(net.flat)
 
 
-def draw(console: Console, net: Net, drawn: list[Net], folder: str, args: argparse.Namespace) -> str:
+def draw(net: Net, drawn: list[Net], folder: str, args: argparse.Namespace) -> str:
     """Write the picture and its source; what to do where it cannot be rendered is returned."""
     from resdsl.emit.dot import emit_dot
     from resdsl.emit.render_dot import RenderError, render

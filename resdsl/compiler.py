@@ -18,7 +18,6 @@ from resdsl.semantics.unused import check_unused
 from resdsl.source import SourceFile, Span
 from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
-from resdsl.syntax.parse import Parser
 
 if TYPE_CHECKING:
     from resdsl.ops import OpSpec, Shape
@@ -42,7 +41,8 @@ class Compilation:
     def __init__(self, source: SourceFile, roots: Iterable[str] = ()) -> None:
         self.source = source
         self.problems = Problems()
-        self.program: Program | None = Loader(self.problems, roots).load(source)
+        self._loader = Loader(self.problems, roots)
+        self.program: Program | None = self._loader.load(source)
         if self.program is not None:
             check_unused(self.program, self.problems)
             self._steps = StepResolver(self.problems, self.program.definitions_of, _probe_foreign)
@@ -120,7 +120,7 @@ class Compilation:
         assert self.program is not None
         source = SourceFile(where, f"network n = n({text})")
         try:
-            file = Parser().parse(source)
+            file = self._loader.parser.parse(source)
         except MistakeFound as found:
             self.problems.add(found.mistake)
             return None
@@ -139,7 +139,7 @@ class Compilation:
 
     def _parse_settings(self, text: str) -> tree.Settings | None:
         try:
-            file = Parser().parse(SourceFile("--setting", f"train {{ {text} }}"))
+            file = self._loader.parser.parse(SourceFile("--setting", f"train {{ {text} }}"))
         except MistakeFound as found:
             self.problems.add(found.mistake)
             return None

@@ -57,7 +57,7 @@ class Loader:
     def __init__(self, problems: Problems, roots: Iterable[str] = ()) -> None:
         self.problems = problems
         self._roots = [os.path.realpath(root) for root in roots]
-        self._parser = Parser()
+        self.parser = Parser()
         self._files: dict[str, tree.File | None] = {}
         self._scopes: dict[SourceFile, FileScope] = {}
         self._library: dict[str, Definition] = {}
@@ -95,7 +95,7 @@ class Loader:
 
     def _parse(self, source: SourceFile) -> tree.File | None:
         try:
-            return self._parser.parse(source)
+            return self.parser.parse(source)
         except MistakeFound as found:
             self.problems.add(found.mistake)
             return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from resdsl.diagnostics import Mistake, Problems
 from resdsl.ops import ADD, Op, OpSpec, shape_text
 from resdsl.semantics import groups
-from resdsl.semantics.binding import Given, bind_parameters
+from resdsl.semantics.binding import Given, bind_parameters, given_arguments
 from resdsl.semantics.blocks import enter_block
 from resdsl.semantics.model import Link
 from resdsl.semantics.naming import open_prefix
@@ -169,11 +169,7 @@ def _run_definition(
     lone = lone_block(statements, scope)
     if lone is not None:
         from_call, block = lone
-        arguments = tuple(
-            Given(arg.name.name if arg.name else None, resolver.evaluator.evaluate(arg.value, scope), arg.span,
-                  arg.value.span)
-            for arg in from_call.arguments or ()
-        )  # fmt: skip
+        arguments = given_arguments(from_call.arguments, resolver.evaluator, scope)
         run_inline(resolver, from_call.callee.name, block, arguments, from_call.span, scope)
         return scope.flow
     around, scope.region.places = scope.region.places, {}
