@@ -96,6 +96,10 @@ def _tar_entries(archive: Path) -> list[_Entry]:
                 file = tar.extractfile(member)
                 assert file is not None
                 entries.append(_Entry(parts[0], parts[1], f"{archive}:{member.name}", BytesIO(file.read()).getvalue))
+            # tarfile takes a cut between two files for the end; a whole archive ends in two blocks of zeros.
+            assert tar.fileobj is not None
+            if tar.fileobj.read(BLOCKSIZE) != bytes(BLOCKSIZE):
+                raise TarError("it is cut short")
     except (TarError, EOFError, OSError) as error:
         raise DataError(f"{archive} is neither a folder nor a readable tar ({error})") from None
     return sorted(entries, key=lambda entry: entry.name)

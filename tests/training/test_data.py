@@ -260,7 +260,7 @@ def test_files_that_are_no_tar(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
-@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_a_cut_tar(image_folder: Path, tmp_path: Path, mode: str, share: float) -> None:
     archive = tmp_path / "images.tar"
     with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
@@ -268,6 +268,17 @@ def test_a_cut_tar(image_folder: Path, tmp_path: Path, mode: str, share: float) 
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(DataError, match="neither a folder nor a readable tar"):
+        load(FOLDER, archive)
+
+
+def test_a_plain_tar_cut_between_two_files(image_folder: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "images.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(image_folder, ".")
+    with tarfile.open(archive) as tar:
+        last = tar.getmembers()[-1]
+    archive.write_bytes(archive.read_bytes()[: last.offset])
+    with pytest.raises(DataError, match="it is cut short"):
         load(FOLDER, archive)
 
 
