@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -67,9 +66,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
     run(sys.executable, "-c", build, "build_sdist", str(work), cwd=checkout)
     (sdist,) = work.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        # Debian's Python 3.11.2 knows no filters yet.
-        archive.extractall(work, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    shutil.unpack_archive(sdist, work)
     run(sys.executable, "-c", build, "build_wheel", str(work), cwd=work / sdist.name.removesuffix(".tar.gz"))
     (built,) = work.glob("*.whl")
     return built
