@@ -8,7 +8,7 @@ import os
 from resdsl.files import replace_text
 
 from .console import Console
-from .options import add_network_options, open_network
+from .options import add_network_options, changes_of, open_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def remove(beside: str) -> None:
 
 
 def networks_to_draw(args: argparse.Namespace, net: Net) -> list[Net]:
-    """The network itself when it was named or given arguments, else all networks of the spec, side by side."""
+    """The network itself when it was named, given arguments or changed, else all networks of the spec side by side."""
     from resdsl.compiler import Compilation, open_source
 
-    if args.network or args.set:
+    if args.network or args.set or changes_of(args).texts:
         return [net]
     compilation = Compilation(open_source(args.spec), args.root)
     names = [

@@ -67,6 +67,19 @@ def print_facts(args: argparse.Namespace, summary: dict[str, Any]) -> None:
     for name, value, note in facts:
         remark = args.console.style(f"  {note}", dim=True) if note else ""
         args.console.print(f"{name:<16}{_grouped(value)}{remark}")
+    if summary["published"]:
+        args.console.print(f"{'published':<16}{_published(summary['published'])}")
+
+
+def _published(facts: dict[str, Any]) -> str:
+    errors = [
+        f"{name} error {100 * facts[word]:.4g} %"
+        for name, word in (("top-1", "top1_error"), ("top-5", "top5_error"))
+        if word in facts
+    ]
+    found = ", ".join(errors) + (f" on {facts['data']}" if errors and "data" in facts else "")
+    details = "; ".join(facts[word] for word in ("paper", "note") if word in facts)
+    return f"{found} ({details})" if found else details
 
 
 def _grouped(value: object) -> str:

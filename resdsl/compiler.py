@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resdsl.diagnostics import CompileError, Diagnostic, Mistake, MistakeFound, Problems
@@ -12,6 +13,7 @@ from resdsl.net import Net
 from resdsl.semantics.binding import Given
 from resdsl.semantics.networks import NetworkResolver
 from resdsl.semantics.program import Loader, Program, read_text
+from resdsl.semantics.retarget import Changes, variant_of
 from resdsl.semantics.scope import Scope
 from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.unused import check_unused
@@ -114,6 +116,13 @@ class Compilation:
             facts = {"name": name, "guess": guess, "known": ", ".join(f"`{known}`" for known in everything)}
             self.problems.add(Mistake("R0416", Span(self.source, 0, 0), facts))
         return everything.get(name)
+
+    def retargeted(self, network: tree.Network, changes: Changes) -> tree.Network | None:
+        """The network, or the variant of it that has the changes; None after a mistake in their texts."""
+        assert self.program is not None
+        if not changes.texts:
+            return network
+        return variant_of(network, changes, self.program.main.file.source, self._loader.parser, self.problems)
 
     def given(self, text: str, where: str) -> tuple[Given, ...] | None:
         """Arguments from text as in a call, `n = 18, option = A`; None after a mistake in it."""
@@ -226,8 +235,7 @@ def load(
         CompileError: with `.diagnostics`.
         TypeError: a parameter of another type.
     """
-    text = ", ".join(f"{name} = {_language_text(value)}" for name, value in parameters.items())
-    return compile_network(open_source(os.fspath(path)), network, roots, settings, text)
+    return compile_network(open_source(os.fspath(path)), network, roots, settings, _arguments_text(parameters))
 
 
 def compile_network(
@@ -236,20 +244,59 @@ def compile_network(
     roots: Iterable[str] = (),
     settings: Iterable[str] = (),
     arguments: str = "",
+    changes: Changes | None = None,
 ) -> Net:
-    """A network of a spec for arguments written as in a call; see load."""
-    compilation = Compilation(source, roots)
+    """A network of a spec for arguments written as in a call, with changes; see load."""
+    texts = (arguments,) if arguments else ()
+    return _compile(_Order(source, network, tuple(roots), tuple(settings), texts, changes or Changes()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a net is compiled from; of two arguments with one name the later text's counts."""
+
+    source: SourceFile
+    network: str | None
+    roots: tuple[str, ...]
+    settings: tuple[str, ...]
+    arguments: tuple[str, ...]
+    changes: Changes
+
+
+def _compile(order: _Order) -> Net:
+    compilation = Compilation(order.source, order.roots)
     compilation.require_sound()
-    definition = compilation.choose(network)
-    given = compilation.given(arguments, "arguments") if arguments else ()
+    chosen = compilation.choose(order.network)
+    compilation.require_sound()
+    assert chosen is not None
+    given = [compilation.given(text, "arguments") for text in order.arguments]
+    definition = compilation.retargeted(chosen, order.changes)
     compilation.require_sound()
     assert definition is not None
-    assert given is not None
-    resolved = compilation.resolve(definition, given)
-    recipe = compilation.recipe(definition.name.name, settings)
+    resolved = compilation.resolve(definition, _latest(given))
+    recipe = compilation.recipe(chosen.name.name, order.settings)
     compilation.require_sound()
     assert resolved is not None
-    return Net(resolved, source, recipe)
+    return Net(resolved, order.source, recipe, partial(_again, order))
+
+
+def _again(order: _Order, changes: Changes, parameters: dict[str, ParameterValue]) -> Net:
+    """The network once more, with changes and other parameters on top of those it has."""
+    texts = (*order.arguments, _arguments_text(parameters)) if parameters else order.arguments
+    return _compile(replace(order, arguments=texts, changes=order.changes.then(changes)))
+
+
+def _latest(texts: list[tuple[Given, ...] | None]) -> tuple[Given, ...]:
+    """The arguments of several texts, each but the last without those that a later one gives."""
+    latest: tuple[Given, ...] = ()
+    for given in reversed(texts):
+        names = {argument.name for argument in latest}
+        latest = (*(argument for argument in given or () if argument.name not in names), *latest)
+    return latest
+
+
+def _arguments_text(parameters: Mapping[str, ParameterValue]) -> str:
+    return ", ".join(f"{name} = {_language_text(value)}" for name, value in parameters.items())
 
 
 def _language_text(value: ParameterValue) -> str:

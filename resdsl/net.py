@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from resdsl.semantics.retarget import Changes
 from resdsl.source import SourceFile
 
 if TYPE_CHECKING:
     import networkx as nx
-    from torch import fx
 
+    from resdsl.emit.torch_module import NetModule
     from resdsl.ir.lower import FlatGraph
     from resdsl.ops import Shape
     from resdsl.recipe import Recipe
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 class Net:
     """A checked network, and the way to everything that can be made of it."""
 
-    def __init__(self, network: Network, source: SourceFile, recipe: Recipe | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        source: SourceFile,
+        recipe: Recipe | None,
+        again: Callable[[Changes, dict[str, Any]], Net],
+    ) -> None:
         self.network = network
         self.recipe = recipe
         self._source = source
+        self._again = again
 
     def __repr__(self) -> str:
         return f"<resdsl.Net {self.name}: depth {self.depth}, {self.parameters:,} parameters>"
@@ -103,20 +111,63 @@ class Net:
 
         return summarize(self.flat, layers=layers)
 
+    def retarget(
+        self,
+        *,
+        input: str | Sequence[int | str] | None = None,  # noqa: A002 - the language's own word
+        stem: str | None = None,
+        head: str | None = None,
+        output_stride: int | None = None,
+        **parameters: Any,
+    ) -> Net:
+        """The network for another task: the variant of it that has these parts and parameters, checked anew.
+
+        Args:
+            input: `(1, 32, 32)` or text as in the language, `"1 x 32 x 32"`, `"3 x H x W"`.
+            stem: steps as in the language, such as `"cifar_stem"`.
+            head: steps as in the language, or `"none"`, `"avg"`, `"max"`.
+            output_stride: from this stride on strides become dilations.
+            parameters: values for the network's parameters, as for resdsl.load.
+
+        Raises:
+            CompileError: with `.diagnostics`; places in a text given here are in a file named after its argument.
+            TypeError: an argument of another type.
+        """
+        if output_stride is not None and (isinstance(output_stride, bool) or not isinstance(output_stride, int)):
+            raise TypeError(f"output_stride is a whole number, not {output_stride!r}")
+        if input is not None and not isinstance(input, str):
+            input = " x ".join(map(str, input))  # noqa: A001
+        stride = None if output_stride is None else str(output_stride)
+        given: dict[str, object] = {"input": input, "stem": stem, "head": head, "output_stride": stride}
+        texts = []
+        for what, text in given.items():
+            if isinstance(text, str):
+                texts.append((what, f"{what}=", text))
+            elif text is not None:
+                raise TypeError(f"{what} is a text, not {text!r}")
+        return self._again(Changes(texts), parameters)
+
     def to_torch(
         self,
         *,
         init: str = "he",
         bn_eps: float | None = None,
         bn_momentum: float | None = None,
-        taps: Iterable[str] = (),
+        taps: Iterable[str] | Mapping[str, str] = (),
+        start: str | None = None,
         auxiliary: bool = False,
-    ) -> fx.GraphModule:
+    ) -> NetModule:
         """A trainable module; see resdsl.emit.torch_module.build_module."""
         from resdsl.emit.torch_module import build_module
 
         return build_module(
-            self.flat, init=init, bn_eps=bn_eps, bn_momentum=bn_momentum, taps=taps, auxiliary=auxiliary
+            self.flat,
+            init=init,
+            bn_eps=bn_eps,
+            bn_momentum=bn_momentum,
+            taps=taps,
+            start=start,
+            auxiliary=auxiliary,
         )
 
     def to_source(self) -> str:

@@ -7,23 +7,27 @@ from typing import NamedTuple
 
 
 class SourceFile:
-    """One text with the name a user knows it by; lines and columns are worked out on demand."""
+    """One text with the name a user knows it by; lines and columns are worked out on demand.
 
-    __slots__ = ("_line_starts", "is_ours", "name", "path", "text")
+    The first line starts at `begin`: what is before it was put there by the program and is never shown.
+    """
 
-    def __init__(self, name: str, text: str, path: str | None = None, *, is_ours: bool = False) -> None:
+    __slots__ = ("_begin", "_line_starts", "is_ours", "name", "path", "text")
+
+    def __init__(self, name: str, text: str, path: str | None = None, *, is_ours: bool = False, begin: int = 0) -> None:
         self.name = name
         self.text = text
         self.path = path
         # A file that comes with resdsl: what goes wrong in it is shown where the user called it.
         self.is_ours = is_ours
         self._line_starts: list[int] | None = None
+        self._begin = begin
 
     def line_starts(self) -> list[int]:
         """Offsets at which the lines begin."""
         if self._line_starts is None:
-            starts = [0]
-            position = self.text.find("\n")
+            starts = [self._begin]
+            position = self.text.find("\n", self._begin)
             while position >= 0:
                 starts.append(position + 1)
                 position = self.text.find("\n", position + 1)
@@ -33,6 +37,7 @@ class SourceFile:
     def line_and_column(self, offset: int) -> tuple[int, int]:
         """Line and column of a character offset, both counted from 1 in characters."""
         starts = self.line_starts()
+        offset = max(offset, self._begin)
         line = bisect_right(starts, offset)
         return line, offset - starts[line - 1] + 1
 

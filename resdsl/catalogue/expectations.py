@@ -12,6 +12,13 @@ def _expecting(claim: str, size: str = "3 x 32 x 32") -> str:
     )
 
 
+def _publishing(facts: str) -> str:
+    return (
+        "network tiny {\n  input 3 x 32 x 32\n  conv(3x3, 16) -> relu -> global_avg_pool -> linear(10)\n"
+        f"  published {{ {facts} }}\n}}\n"
+    )
+
+
 ENTRIES = (
     Entry(
         "R0501",
@@ -55,5 +62,35 @@ ENTRIES = (
         _expecting("output of early is 16 x 16 x 16"),
         _expecting("output of early is 16 x 32 x 32"),
         related={"network": "of this network"},
+    ),
+    Entry(
+        "R0505",
+        "`{condition}` is required",
+        "{values}",
+        "A network or block states what it requires of its arguments or of its place, where anything else would be "
+        "another network than the one it describes.",
+        "network small(size = 64) {\n  require size >= 32, \"the maps of the last stage would vanish\"\n"
+        "  input 3 x size x size\n  conv(3x3, 16) -> relu\n}\n\nnetwork smaller = small(size = 16)\n",
+        "network small(size = 64) {\n  require size >= 32, \"the maps of the last stage would vanish\"\n"
+        "  input 3 x size x size\n  conv(3x3, 16) -> relu\n}\n\nnetwork smaller = small(size = 48)\n",
+        hints=("{reason}",),
+    ),
+    Entry(
+        "R0506",
+        "`published` has no word `{word}`",
+        "",
+        "What can be said of a publication: its paper, the data set, top1_error and top5_error as shares, and a note.",
+        _publishing("paper \"He et al. 2015\"; error 6.43%"),
+        _publishing("paper \"He et al. 2015\"; top1_error 6.43%"),
+        hints=("did you mean `{guess}`?", "known are {known}"),
+    ),
+    Entry(
+        "R0507",
+        "`published` does not name its paper",
+        "",
+        "A number without its source cannot be checked.",
+        _publishing("top1_error 6.43%"),
+        _publishing("paper \"He et al. 2015, Table 6\"; top1_error 6.43%"),
+        hints=("write for example `paper \"He et al. 2015, Table 6\"`",),
     ),
 )

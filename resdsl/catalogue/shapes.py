@@ -207,4 +207,49 @@ ENTRIES = (
         "shortcut odd { same shape -> identity; shape changes -> projection }\n\n"
         + _network("conv(3x3, 16) -> basic(filters = 16, shortcut = odd)"),
     ),
+    Entry(
+        "R0318",
+        "`{step}` cannot be dilated: it {reason}",
+        "the map that comes in here is dilated, or would be",
+        "With a rule such as `output stride 8` strides become dilations once the map has that stride, and what comes "
+        "behind them works on places that far apart. A step that enlarges the map, takes all its places or rounds its "
+        "size up has no such form.",
+        _network("rules { output stride 2 }", "2 x { conv(3x3, 16, stride = 2) -> relu }", "flatten -> linear(10)"),
+        _network(
+            "rules { output stride 2 }", "2 x { conv(3x3, 16, stride = 2) -> relu }", "global_avg_pool -> linear(10)"
+        ),
+        hints=("leave out the rule for the output stride, or raise it; a head may begin with `global_avg_pool`",),
+    ),
+    Entry(
+        "R0319",
+        "the output stride cannot be reached: this step strides by {stride}, and only {share} is left",
+        "strides past the limit",
+        "The strides of a network multiply. An output stride is reached where their product is exactly that number, or "
+        "it is larger than all of them.",
+        _network("rules { output stride 6 }", "3 x { conv(3x3, 16, stride = 2) -> relu }"),
+        _network("rules { output stride 4 }", "3 x { conv(3x3, 16, stride = 2) -> relu }"),
+        hints=("write an output stride at which the network arrives, such as 8 or 16",),
+    ),
+    Entry(
+        "R0320",
+        "the sides have maps of different dilation: {left} and {right}",
+        "without the rule one would be {first}, the other {other}",
+        "With a rule such as `output stride 8` strides become dilations. Sides that stride differently then have maps "
+        "of one size that stand for maps of different sizes: what lies side by side in them does not belong together.",
+        _network(
+            "rules { output stride 2 }",
+            "conv(3x3, 16, stride = 2) -> relu",
+            "add { branch { conv(3x3, 16, stride = 2) } branch { identity } }",
+        ),
+        _network(
+            "rules { output stride 2 }",
+            "conv(3x3, 16, stride = 2) -> relu",
+            "add { branch { conv(3x3, 16, stride = 2) } branch { subsample(2) } }",
+        ),
+        related={
+            "first": "dilation {left}",
+            "other": "dilation {right}",
+        },
+        hints=("let both sides stride alike, as they have to without the rule",),
+    ),
 )

@@ -1,4 +1,4 @@
-"""The smallest map for which every step of a network is legal."""
+"""Maps of a network: the smallest input for which every step is legal, and the strides from place to place."""
 
 from __future__ import annotations
 
@@ -29,6 +29,26 @@ def minimum_input(graph: FlatGraph) -> tuple[int | str, ...]:
     except ShapeFault:
         return tuple(_plain(extent) for extent in graph.input_shape)
     return (_plain(channels), least[symbols[0]], least[symbols[1]])
+
+
+def strides_from(graph: FlatGraph, begin: str = INPUT) -> dict[str, tuple[float, float]]:
+    """The strides (height, width) of the values behind a node, in steps of that node's map; below 1 where it grew.
+
+    A global pool keeps that of the map before it.
+    """
+    strides = {begin: (1.0, 1.0)}
+    for node in graph.nodes:
+        before = next((strides[name] for name in node.inputs if name in strides), None)
+        if before is None or node.name == begin:
+            continue
+        window = node.op.spec.window and node.op.spec.window(node.op.args)
+        if window:
+            before = (
+                before[0] * window.stride[0] / window.enlarge[0],
+                before[1] * window.stride[1] / window.enlarge[1],
+            )
+        strides[node.name] = before
+    return strides
 
 
 def _plain(extent: int | Size) -> int | str:

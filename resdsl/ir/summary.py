@@ -40,6 +40,7 @@ def summarize(graph: FlatGraph, *, layers: bool = False) -> dict[str, Any]:
         "minimum_input": list(minimum_input(graph)),
         "receptive_field": measured["receptive_field"],
         "stages": [_stage(network, part) for part in network.parts],
+        "published": None if network.published is None else network.published.as_dict(),
     }
     if layers:
         summary["layers"] = [_layer(node) for node in graph.nodes]

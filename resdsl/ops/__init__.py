@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from resdsl.ops.convolutions import CONVOLUTIONS
 from resdsl.ops.core import (
     MAX_FILTERS,
     Arg,
+    Dilated,
     Op,
     OpSpec,
     Shape,
@@ -12,14 +14,15 @@ from resdsl.ops.core import (
     TorchCall,
     Weight,
     Window,
+    pair_text,
     shape_text,
     value_text,
 )
-from resdsl.ops.layout import ADD, CONCAT, GATE, JOIN_OPS, LAYOUT_OPS, MULTIPLY
+from resdsl.ops.layout import ADD, CONCAT, GATE, JOIN_OPS, LAYOUT_OPS, MULTIPLY, PAD
 from resdsl.ops.pointwise import IDENTITY, POINTWISE_OPS
-from resdsl.ops.windows import WINDOW_OPS
+from resdsl.ops.pools import POOLS
 
-STEPS: dict[str, OpSpec] = {spec.name: spec for spec in (*WINDOW_OPS, *POINTWISE_OPS, *LAYOUT_OPS)}
+STEPS: dict[str, OpSpec] = {spec.name: spec for spec in (*CONVOLUTIONS, *POOLS, *POINTWISE_OPS, *LAYOUT_OPS)}
 JOINS: dict[str, OpSpec] = {spec.name: spec for spec in JOIN_OPS}
 
 __all__ = [
@@ -30,8 +33,10 @@ __all__ = [
     "JOINS",
     "MAX_FILTERS",
     "MULTIPLY",
+    "PAD",
     "STEPS",
     "Arg",
+    "Dilated",
     "Op",
     "OpSpec",
     "Shape",
@@ -39,6 +44,7 @@ __all__ = [
     "TorchCall",
     "Weight",
     "Window",
+    "pair_text",
     "shape_text",
     "value_text",
 ]

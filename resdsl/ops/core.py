@@ -59,6 +59,14 @@ class Window(Record):
     enlarge: Pair = (1, 1)
 
 
+class Dilated(Record):
+    """An op as it is on a dilated map: its arguments, places to add below and to the right, another op in its place."""
+
+    args: Args
+    extra: Pair = (0, 0)
+    spec: OpSpec | None = None
+
+
 class TorchCall(Record):
     """How an op is built in torch, as data: the module and the emitted source are both made from it.
 
@@ -104,6 +112,19 @@ def _same_shape(args: Args, inputs: Inputs) -> Shape:
     return inputs[0]
 
 
+def _place_by_place(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
+    return Dilated(args)
+
+
+def undilatable(reason: str) -> Callable[[Args, Shape, Pair, Pair], Dilated]:
+    """The rule of an op that no dilated map suits, for a reason that ends the sentence `it ...`."""
+
+    def refuse(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
+        raise ShapeFault("R0318", reason=reason)
+
+    return refuse
+
+
 class OpSpec(Record):
     """One op of the language.
 
@@ -116,6 +137,8 @@ class OpSpec(Record):
         has_weights_layer: whether it counts as a layer in the papers' depth.
         window: its receptive field for one output, or None where it sees the whole map.
         settle: makes explicit what arguments leave to one another, such as the padding that follows the kernel.
+        dilate: the op for an input of a shape and a dilation, with the strides of `dropped` left out: every dropped
+            stride's places of its result are those of the op itself. Raises ShapeFault.
     """
 
     name: str
@@ -131,6 +154,7 @@ class OpSpec(Record):
     has_weights_layer: bool = False
     is_join: bool = False
     settle: Callable[[Args], Args] = _as_stated
+    dilate: Callable[[Args, Shape, Pair, Pair], Dilated] = _place_by_place
 
 
 class Op(Record):
@@ -176,6 +200,11 @@ def value_text(value: object) -> str:
 def shape_text(shape: Shape) -> str:
     """A shape as the language writes it: `64 x 56 x 56`."""
     return " x ".join(str(extent) for extent in shape)
+
+
+def pair_text(pair: Pair) -> str:
+    """One number, or two where height and width differ: `2`, `2x1`."""
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
 
 
 def elements(shape: Shape) -> int | Amount:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from resdsl.ops.convolutions import groups_fault
 from resdsl.ops.core import (
     MAX_FILTERS,
     Arg,
     Args,
+    Dilated,
     Inputs,
     OpSpec,
+    Pair,
     Shape,
     ShapeFault,
     TorchCall,
@@ -16,8 +19,8 @@ from resdsl.ops.core import (
     elements,
     require_map,
     shape_text,
+    undilatable,
 )
-from resdsl.ops.windows import groups_fault
 from resdsl.sizes import Extent, first_difference, resize
 
 # --- joins ---------------------------------------------------------------------------------------------------------
@@ -93,6 +96,7 @@ FLATTEN = OpSpec(
     "the map as one vector; its size must be known",
     _flatten_shape,
     window=None,
+    dilate=undilatable("takes every place of the map"),
 )
 
 
@@ -107,6 +111,11 @@ def _subsample_torch(args: Args, inputs: Inputs) -> TorchCall:
     return TorchCall("index", "", (slice(None), slice(None), slice(None, None, down), slice(None, None, across)))
 
 
+def _dilate_subsample(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
+    down, across = args["stride"]
+    return Dilated({"stride": (down // dropped[0], across // dropped[1])})
+
+
 SUBSAMPLE = OpSpec(
     "subsample",
     "reshape",
@@ -115,7 +124,8 @@ SUBSAMPLE = OpSpec(
     "every stride-th row and column, without a copy",
     _subsample_shape,
     window=lambda args: Window(stride=args["stride"]),
-    label=lambda args: f"subsample, /{args['stride'][0]}",
+    label=lambda args: "subsample" if args["stride"] == (1, 1) else f"subsample, /{args['stride'][0]}",
+    dilate=_dilate_subsample,
 )
 
 
@@ -157,6 +167,10 @@ def _pad_torch(args: Args, inputs: Inputs) -> TorchCall:
     return TorchCall("function", "F.pad", ((before[1], after[1], before[0], after[0]),))
 
 
+def _dilate_pad(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
+    return Dilated({name: (size[0] * dilation[0], size[1] * dilation[1]) for name, size in args.items()})
+
+
 PAD = OpSpec(
     "pad",
     "reshape",
@@ -165,6 +179,7 @@ PAD = OpSpec(
     "zeros around the map: `before` above and to the left, `after` (the same unless stated) below and to the right",
     _pad_shape,
     settle=lambda args: {**args, "after": args["before"] if args["after"] is None else args["after"]},
+    dilate=_dilate_pad,
 )
 
 
@@ -187,6 +202,7 @@ UPSAMPLE = OpSpec(
     "enlarges the map by whole factors",
     _upsample_shape,
     window=lambda args: Window(enlarge=args["factor"]),
+    dilate=undilatable("enlarges the map"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from resdsl.ops.convolutions import groups_fault, has_bias
 from resdsl.ops.core import (
     MAX_FILTERS,
     Arg,
@@ -19,9 +20,9 @@ from resdsl.ops.core import (
     require_map,
     require_vector,
     shape_text,
+    undilatable,
     value_text,
 )
-from resdsl.ops.windows import groups_fault, has_bias
 from resdsl.sizes import Amount
 
 # --- linear --------------------------------------------------------------------------------------------------------
@@ -146,6 +147,7 @@ LAYER_NORM = OpSpec(
     "layer normalisation over channels and places (Ba et al. 2016); the map size must be known",
     _layer_norm_shape,
     _layer_norm_weights,
+    dilate=undilatable("has weights for every place of the map"),
 )
 
 # --- activations ---------------------------------------------------------------------------------------------------

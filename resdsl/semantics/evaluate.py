@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from resdsl.diagnostics import Mistake, Problems
-from resdsl.semantics.values import NONE, POISON, Poison, Ref, Value, Word, count_of, describe, is_number
+from resdsl.semantics.values import (
+    NONE, POISON, NoShortcut, Poison, Ref, Value, Word, count_of, describe, is_number,
+)  # fmt: skip
 from resdsl.sizes import Size
 from resdsl.source import Span
 from resdsl.suggest import closest
@@ -148,9 +150,7 @@ class Evaluator:
             return self._logic(expr, names)
         values = [self.evaluate(operand, names) for operand in expr.operands]
         if sign in ("==", "!="):
-            if POISON in values:
-                return POISON
-            return _same(values[0], values[1]) == (sign == "==")
+            return self._equality(expr, values, names)
         values = [self._known(value, names) for value in values]
         if any(isinstance(value, Poison) for value in values):
             return POISON
@@ -167,6 +167,17 @@ class Evaluator:
         if isinstance(left, Size) or isinstance(right, Size):
             return self._sized(expr, sign, left, right)
         return self._compute(expr, lambda: _ARITHMETIC[sign](left, right))  # type: ignore[arg-type]
+
+    def _equality(self, expr: tree.Operation, values: list[Value], names: Names) -> Value:
+        """Words are values, as in `option == A`; but one that only this comparison knows equals nothing else."""
+        left, right = values
+        for operand, value, other in ((expr.operands[0], left, right), (expr.operands[1], right, left)):
+            is_written_here = isinstance(value, Word) and value.span == operand.span
+            if is_written_here and not isinstance(other, (Word, Ref, NoShortcut, Poison)):
+                values = [self._known(value, names), other]
+        if POISON in values:
+            return POISON
+        return _same(left, right) == (expr.operator == "==")
 
     def _sized(self, expr: tree.Operation, sign: str, left: Value, right: Value) -> Value:
         if isinstance(right, Size) and isinstance(left, int) and sign in ("+", "*"):

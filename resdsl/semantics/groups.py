@@ -7,7 +7,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from resdsl.diagnostics import Mistake, Problems
-from resdsl.ops import GATE, JOINS, Op, Shape, ShapeFault, shape_text
+from resdsl.ops import GATE, JOINS, Op, Shape, ShapeFault, pair_text, shape_text
 from resdsl.ops.core import Arg
 from resdsl.semantics import shortcuts
 from resdsl.semantics.binding import bind_op_arguments, given_arguments, match_arguments
@@ -103,6 +103,8 @@ def _run_gated(resolver: StepResolver, group: tree.Group, scope: Scope) -> None:
         scope.flow = scope.region.poison()
         return
     sides = ((gate.flow, group.branches[0].span), (transform.flow, group.branches[1].span))
+    if report_dilations(resolver, group.keyword, sides, scope):
+        return
     if report_unequal_sides(resolver, "R0304", group.keyword, sides, scope):
         return
     if choice[0] is NONE:
@@ -145,6 +147,8 @@ def join_flows(
         return
     if len(sides) == 1:
         scope.flow = sides[0][0]
+        return
+    if report_dilations(resolver, span, sides, scope):
         return
     name = scope.region.numbered(scope.prefix, kind)
     try:
@@ -189,6 +193,33 @@ def _go_on(first: Flow, is_concat: bool, scope: Scope) -> None:
     """Behind a join whose sides differ take the first side's shape for the result; a concatenation has another."""
     scope.flow = scope.region.poison() if is_concat else first
     scope.region.is_poisoned = True
+
+
+def report_dilations(resolver: StepResolver, span: Span, sides: tuple[tuple[Flow, Span], ...], scope: Scope) -> bool:
+    """Report the first side whose map has another dilation than that of the first one; True when there is one."""
+    first, first_span = sides[0]
+    for flow, side_span in sides[1:]:
+        facts = _differing_dilations(first, flow, scope)
+        if facts is not None:
+            related = [("first", first_span, facts), ("other", side_span, facts)]
+            shown = tuple(place for place in related if place[1] != span)
+            resolver.problems.add(Mistake("R0320", span, facts, shown))
+            scope.flow = scope.region.poison()
+            return True
+    return False
+
+
+def _differing_dilations(first: Flow, other: Flow, scope: Scope) -> dict[str, object] | None:
+    """The dilations of two sides that differ in it, as facts; one factor a channel has none."""
+    if scope.region.limit is None or first.shape is None or other.shape is None:
+        return None
+    if len(first.shape) != 3 or len(other.shape) != 3 or other.shape[1:] == (1, 1):
+        return None
+    pairs = [scope.region.geometry(flow).dilation for flow in (first, other)]
+    if pairs[0] == pairs[1]:
+        return None
+    shapes = [shape_text(scope.region.undilated(flow) or ()) for flow in (first, other)]
+    return {"first": shapes[0], "other": shapes[1], "left": pair_text(pairs[0]), "right": pair_text(pairs[1])}
 
 
 def differing_sizes(

@@ -75,11 +75,23 @@ def op_totals(op: Op, inputs: tuple[Shape, ...], shape: Shape) -> Totals:
 
 
 class Geometry(Record):
-    """A value's way from its region's input: receptive field minus one, stride (height, width), weighted layers."""
+    """A value's way from its region's input: receptive field minus one, stride (height, width), weighted layers.
+
+    `dilation` is how many places of the map lie between two that count as neighbours: more than one where the rule for
+    the output stride has taken strides out.
+    """
 
     reach: tuple[float, float] = (0, 0)
     stride: tuple[float, float] = (1, 1)
     depth: int = 0
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def pace(self) -> tuple[float, float]:
+        """The stride that the map would have without the rule for the output stride."""
+        if self.dilation == (1, 1):
+            return self.stride
+        return self.stride[0] * self.dilation[0], self.stride[1] * self.dilation[1]
 
 
 class Template(Record):
@@ -123,6 +135,27 @@ class Auxiliary(Record):
     span: Span
 
 
+class Publication(Record):
+    """What was published of a network: its paper, and errors (shares of 1) on a data set."""
+
+    paper: str = ""
+    data: str = ""
+    top1_error: float | None = None
+    top5_error: float | None = None
+    note: str = ""
+
+    def as_dict(self) -> dict[str, str | float]:
+        """What is stated, by its word."""
+        facts = {
+            "paper": self.paper,
+            "data": self.data,
+            "top1_error": self.top1_error,
+            "top5_error": self.top5_error,
+            "note": self.note,
+        }
+        return {word: value for word, value in facts.items() if value not in (None, "")}
+
+
 class Network(Record):
     """A checked network.
 
@@ -144,6 +177,7 @@ class Network(Record):
     geometry: Geometry
     totals: Totals
     least: Mapping[str, int]
+    published: Publication | None = None
 
     @property
     def shape(self) -> Shape:

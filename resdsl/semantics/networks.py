@@ -11,9 +11,11 @@ from resdsl.ops import Shape
 from resdsl.semantics.binding import Given, bind_parameters, given_arguments
 from resdsl.semantics.circles import MAX_VARIANTS, is_circular
 from resdsl.semantics.expectations import check_expectations
-from resdsl.semantics.model import Auxiliary, Network
+from resdsl.semantics.model import Auxiliary, Network, Publication
 from resdsl.semantics.parts import PartResolver
+from resdsl.semantics.published import publication
 from resdsl.semantics.region import Flow, Region
+from resdsl.semantics.requirements import is_met
 from resdsl.semantics.scope import Definitions, Scope, misplaced
 from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.values import POISON, Poison, Ref, Value, Word, plain
@@ -47,6 +49,8 @@ class Assembly:
     input: tuple[tree.Input, Scope] | None = None
     rules: list[tuple[tree.Rules, Scope]] = field(default_factory=list)
     expectations: list[tuple[tree.Expect, Scope]] = field(default_factory=list)
+    published: list[tuple[tree.Published, Scope]] = field(default_factory=list)
+    requirements: list[tuple[tree.Require, Scope]] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
 
@@ -74,6 +78,10 @@ class NetworkResolver:
         parts = PartResolver(self.steps)
         for rules, scope in assembly.rules:
             parts.add_rules(rules, scope)
+        region.limit_stride(parts.rules.output_stride)
+        for requirement, scope in assembly.requirements:
+            if not is_met(self.steps.evaluator, requirement, scope):
+                return None
         flow = self._run(assembly.statements, assembly, parts, flow)
         self._check_replaced(network, assembly)
         if flow.shape is None or region.is_poisoned or len(self.problems) > before:
@@ -81,9 +89,15 @@ class NetworkResolver:
         if not region.nodes:
             self.problems.report("R0409", network.name.span, name=network.name.name)
             return None
-        resolved = _finished(network, assembly, region, parts, flow)
+        resolved = _finished(network, assembly, region, parts, flow, self._publication(assembly))
         check_expectations(self.steps.evaluator, resolved, assembly.expectations)
         return None if len(self.problems) > before else resolved
+
+    def _publication(self, assembly: Assembly) -> Publication | None:
+        for statement, _ in assembly.published[1:]:
+            related: Related = (("first", assembly.published[0][0].span, {}),)
+            self.problems.add(Mistake("R0408", statement.span, {"what": "`published`"}, related))
+        return next((publication(self.steps.evaluator, *found) for found in assembly.published), None)
 
     # --- variants ---
 
@@ -128,7 +142,10 @@ class NetworkResolver:
         if assembly is None:
             return None
         # What the base claims of itself with its defaults says nothing about a variant.
-        assembly.expectations = [(claim, where) for claim, where in assembly.expectations if claim.condition]
+        assembly.published = []
+        is_changed = any(isinstance(statement, (tree.Part, tree.Input, tree.Rules)) for statement in body)
+        kept = [] if is_changed else assembly.expectations
+        assembly.expectations = [(claim, where) for claim, where in kept if claim.condition]
         inner = assembly.scope.inner(definitions=scope.definitions)
         inner.values.update(scope.values)
         for statement in body:
@@ -137,8 +154,10 @@ class NetworkResolver:
                     assembly.replaced[statement.name.name] = (statement, inner)
                 case tree.Input():
                     assembly.input = (statement, inner)
-                case tree.Rules() | tree.Expect():
+                case tree.Rules() | tree.Expect() | tree.Published():
                     pass
+                case tree.Require():
+                    assembly.requirements.append((statement, inner))
                 case _:
                     self.problems.report("R0412", statement.span, base=base.name.name, known=_part_names(assembly))
         self._take_rules_and_claims(body, assembly, inner, bool(given))
@@ -153,6 +172,8 @@ class NetworkResolver:
                     assembly.rules.append((statement, scope))
                 case tree.Expect() if statement.condition is not None or not is_changed:
                     assembly.expectations.append((statement, scope))
+                case tree.Published() if not is_changed:
+                    assembly.published.append((statement, scope))
                 case tree.Input():
                     self._take_input(statement, assembly, scope)
                 case tree.If():
@@ -195,7 +216,8 @@ class NetworkResolver:
         shape: Shape = tuple(dim for dim in flat if isinstance(dim, (int, Size)))
         region = Region(shape)
         region.auxiliaries = []
-        for where in (assembly.scope, *(scope for _, scope in assembly.replaced.values())):
+        inner = [scope for _, scope in (*assembly.replaced.values(), *assembly.requirements)]
+        for where in (assembly.scope, *inner):
             where.region, where.flow = region, region.input()
         for _, where in (*assembly.rules, *assembly.expectations):
             where.region = region
@@ -258,17 +280,17 @@ class NetworkResolver:
                         self._run(chosen.statements, assembly, parts, scope.flow)
                 case tree.Chain():
                     parts.run_sequence(statement, scope)
-                case tree.Case():
+                case tree.Case() | tree.Require():
                     self.steps.run_statement(statement, scope)
-                case tree.Input() | tree.Rules() | tree.Expect():
+                case tree.Input() | tree.Rules() | tree.Expect() | tree.Published():
                     pass
         return scope.flow
 
     def _report_conditional(self, statement: tree.If) -> None:
-        """Input, rules and expectations hold for the whole network: they cannot hang on a condition."""
+        """Input, rules and claims hold for the whole network: they cannot hang on a condition."""
         for body in (statement.then, statement.otherwise):
             for inner in body.statements if body is not None else ():
-                if isinstance(inner, (tree.Input, tree.Rules, tree.Expect)):
+                if isinstance(inner, (tree.Input, tree.Rules, tree.Expect, tree.Published)):
                     mistake = misplaced(inner)
                     facts = {**mistake.facts, "where": "in the network itself, not behind a condition"}
                     self.problems.add(Mistake(mistake.code, mistake.span, facts))
@@ -301,7 +323,10 @@ def _split_arguments(network: tree.Network, given: tuple[Given, ...]) -> tuple[t
     return tuple(argument for argument in given if argument not in passed_on), passed_on
 
 
-def _finished(network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow) -> Network:
+def _finished(
+    network: tree.Network, assembly: Assembly, region: Region, parts: PartResolver, flow: Flow,
+    published: Publication | None,
+) -> Network:  # fmt: skip
     assert region.input_shape is not None
     region.settle((flow.index, *(way.index for _, _, way, _ in region.auxiliaries or ())))
     arguments = {name: plain(value) for name, value in assembly.scope.values.items()}
@@ -310,5 +335,5 @@ def _finished(network: tree.Network, assembly: Assembly, region: Region, parts: 
         tuple(region.nodes), flow.index, tuple(parts.parts),
         tuple(Auxiliary(name, weight, way.index, span) for name, weight, way, span in region.auxiliaries or ()),
         {name: way.index for name, (way, _) in region.places.items()},
-        region.geometry(flow), region.totals(), dict(region.least),
+        region.geometry(flow), region.totals(), dict(region.least), published,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from resdsl.diagnostics import Mistake
-from resdsl.ops import MAX_FILTERS, STEPS, Shape, shape_text
+from resdsl.ops import MAX_FILTERS, STEPS, Shape, shape_text, value_text
 from resdsl.semantics.binding import Given, given_arguments, match_arguments
 from resdsl.semantics.halving import run_halving_at_end
 from resdsl.semantics.model import Part
@@ -14,11 +14,13 @@ from resdsl.semantics.region import Flow
 from resdsl.semantics.scope import Context, Scope
 from resdsl.semantics.shortcuts import check_choice, lone_block, run_inline
 from resdsl.semantics.steps import StepResolver
-from resdsl.semantics.values import POISON, Poison, Value
+from resdsl.semantics.values import NONE, POISON, Poison, Value, is_number
 from resdsl.sizes import Extent, first_difference, resize
 from resdsl.source import Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
+
+MAX_STRIDE = 1 << 24
 
 _ATTRIBUTES: dict[type, str] = {
     tree.MapAttribute: "what it does to the map",
@@ -29,10 +31,11 @@ _ATTRIBUTES: dict[type, str] = {
 
 @dataclass(slots=True)
 class RulesInForce:
-    """The rules of a network, each with its place."""
+    """The rules of a network, each with its place; the output stride without one."""
 
     growth: dict[bool, tuple[tree.MapRule, Scope]] = field(default_factory=dict)
     shortcut: tuple[Value, Span] | None = None
+    output_stride: int | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ class PartResolver:
                 case tree.DefaultRule():
                     key = rule.step.name
                     self._add_default(rule, scope)
+                case tree.StrideRule():
+                    key = "output stride"
+                    self.rules.output_stride = self._output_stride(rule, scope)
             if key in seen:
                 facts = {"what": "the rule"}
                 self.problems.add(Mistake("R0408", rule.span, facts, (("first", seen[key], {}),)))
@@ -81,6 +87,20 @@ class PartResolver:
         """The value of a choice of shortcut, poison where it is none, and its place."""
         choice = check_choice(self.steps, self.steps.evaluator.evaluate(expr, scope), expr.span, scope)
         return (POISON if choice is None else choice), expr.span
+
+    def _output_stride(self, rule: tree.StrideRule, scope: Scope) -> int | None:
+        value = self.steps.evaluator.evaluate(rule.value, scope)
+        if value is NONE or isinstance(value, Poison):
+            return None
+        wanted = f"a whole number (1 to {MAX_STRIDE:,}), or none"
+        if not is_number(value) or value != int(value):  # type: ignore[arg-type]
+            self.steps.evaluator.wrong_kind(rule.value.span, value, wanted, scope)
+        elif not 1 <= value <= MAX_STRIDE:  # type: ignore[operator]
+            facts = {"what": "the output stride", "wanted": wanted, "found": value_text(value)}
+            self.problems.add(Mistake("R0207", rule.value.span, facts))
+        else:
+            return int(value)  # type: ignore[arg-type]
+        return None
 
     def _add_default(self, rule: tree.DefaultRule, scope: Scope) -> None:
         ref = scope.definitions.find(rule.step.name)
@@ -128,7 +148,7 @@ class PartResolver:
         prefix = self._open(part, scope)
         self._names[name] = part.name.span
         before, start = scope.flow, len(scope.region.nodes)
-        inner = scope.inner(prefix=prefix, stride_base=scope.region.geometry(before).stride)
+        inner = scope.inner(prefix=prefix, stride_base=scope.region.geometry(before).pace)
         if part.kind == "stage":
             self._run_stage(part, inner)
         else:
@@ -292,7 +312,7 @@ class PartResolver:
         self, part: tree.Part, change: tree.Attribute | None, halve: bool, before: Flow, scope: Scope
     ) -> None:
         """The stage must do to the map what it says; without a word, what the rule `same map` says."""
-        after = scope.flow
+        before, after = (Flow(flow.index, scope.region.undilated(flow)) for flow in (before, scope.flow))
         is_ruled = isinstance(change, tree.MapAttribute) or False in self.rules.growth
         if before.shape is None or after.shape is None or not is_ruled:
             return

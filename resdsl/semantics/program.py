@@ -20,6 +20,7 @@ LIBRARY = os.path.join(SPECS, "library")
 MAX_BYTES = 8_000_000
 MAX_FILES = 500
 
+_PARSED: dict[str, tuple[tuple[int, int], tree.File]] = {}
 
 Named = tree.Network | tree.Block | tree.Shortcut | tree.Recipe
 NameTable = dict[tuple[str, str], Named]
@@ -79,8 +80,7 @@ class Loader:
         files = []
         for name in sorted(os.listdir(LIBRARY)):
             if name.endswith(".res"):
-                path = os.path.join(LIBRARY, name)
-                file = self._parse(SourceFile(f"library/{name}", read_text(path), path, is_ours=True))
+                file = self._library_file(name)
                 if file is not None:
                     files.append(file)
         for file in files:
@@ -90,6 +90,19 @@ class Loader:
         shared = Definitions(self._library)
         for file in files:
             self._scopes[file.source] = FileScope(file, shared, {}, {})
+
+    def _library_file(self, name: str) -> tree.File | None:
+        """The tree of a library file, parsed once a process unless the file changes."""
+        path = os.path.join(LIBRARY, name)
+        status = os.stat(path)
+        version = (status.st_mtime_ns, status.st_size)
+        known = _PARSED.get(path)
+        if known is None or known[0] != version:
+            file = self._parse(SourceFile(f"library/{name}", read_text(path), path, is_ours=True))
+            if file is None:
+                return None
+            known = _PARSED[path] = (version, file)
+        return known[1]
 
     # --- files ---
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from resdsl.ops import Op, Shape, ShapeFault
+from resdsl.ops import PAD, Op, Shape, ShapeFault
+from resdsl.semantics.dilation import on_map, undilated
 from resdsl.semantics.model import REGION_INPUT, Geometry, Link, Node, Template, Totals, op_totals
 from resdsl.sizes import Size
 from resdsl.source import Span
@@ -25,10 +26,15 @@ class Flow:
 
 
 class Region:
-    """A region under construction; `outer` is the region that calls it."""
+    """A region under construction; `outer` is the region that calls it.
+
+    `limit` is the stride (height, width) from the region's input on at which strides become dilations, None without a
+    rule for the output stride.
+    """
 
     def __init__(self, input_shape: Shape | None, outer: Region | None = None) -> None:
         self.input_shape = input_shape
+        self.limit: tuple[float, float] | None = None
         self.nodes: list[Node] = []
         self.places: dict[str, tuple[Flow, Span]] = {}
         self.auxiliaries: list[tuple[str, float, Flow, Span]] | None = None
@@ -48,6 +54,30 @@ class Region:
     def geometry(self, flow: Flow) -> Geometry:
         """The way of a value from the region's input."""
         return self._geometry[flow.index + 1]
+
+    def limit_stride(self, limit: int | None) -> None:
+        """From a stride of the limit on strides become dilations."""
+        self.limit = None if limit is None else (float(limit), float(limit))
+
+    def called(self, flow: Flow) -> Region:
+        """The region of a block that is called here."""
+        region = Region(flow.shape, self)
+        if self.limit is not None:
+            way = self.geometry(flow)
+            # All that lies past the limit is one: equal blocks share a template.
+            region.limit = max(self.limit[0] / way.stride[0], 1.0), max(self.limit[1] / way.stride[1], 1.0)
+            region._geometry = [Geometry(dilation=way.dilation)]
+        return region
+
+    def dilation_key(self) -> object:
+        """What of the rule for the output stride decides which ops a block makes."""
+        return None if self.limit is None else (self.limit, self._geometry[0].dilation)
+
+    def undilated(self, flow: Flow) -> Shape | None:
+        """The shape that a value would have without the rule for the output stride."""
+        if self.limit is None or flow.shape is None:
+            return flow.shape
+        return undilated(flow.shape, self.geometry(flow).dilation)
 
     def numbered(self, prefix: str, base: str) -> str:
         """The next free name of a kind in a scope: `conv1`, `conv2`."""
@@ -95,11 +125,30 @@ class Region:
     def add_op(
         self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, role: str, link: Link | None = None
     ) -> Flow:
-        """Append an op.
+        """Append an op, dilated where the rule for the output stride wants that.
 
         Raises:
             ShapeFault: the inputs do not suit it.
         """
+        if self.limit is None or op.spec.is_join or inputs[0].shape is None:
+            return self._append(name, op, inputs, span, role, link)
+        before = self.geometry(inputs[0])
+        found = on_map(op, inputs[0].shape, before, self.limit)
+        if found is None:
+            return self._append(name, op, inputs, span, role, link, before.dilation)
+        op, extra, dilation = found
+        if extra != (0, 0):
+            padded = f"{name}_pad"
+            while self.is_taken(padded):
+                padded += "_"
+            pad = Op(PAD, {"before": (0, 0), "after": extra})
+            inputs = (self._append(padded, pad, inputs, span, role, None, before.dilation),)
+        return self._append(name, op, inputs, span, role, link, dilation)
+
+    def _append(
+        self, name: str, op: Op, inputs: tuple[Flow, ...], span: Span, role: str, link: Link | None,
+        dilation: tuple[int, int] | None = None,
+    ) -> Flow:  # fmt: skip
         shapes = tuple(flow.shape for flow in inputs)
         if None in shapes:
             return self.poison()
@@ -109,6 +158,8 @@ class Region:
         self._check_amount(op, known, shape)
         ways = [self._geometry[flow.index + 1] for flow in inputs]
         way = _joined(op, ways, link) if op.spec.is_join else _through(op, ways[0])
+        if dilation is not None and dilation != (1, 1):
+            way = way.replaced(dilation=dilation)
         self._geometry.append(way)
         self._take(name)
         self.nodes.append(Node(name, op, tuple(flow.index for flow in inputs), shape, span, role, link))
@@ -123,7 +174,7 @@ class Region:
             before.reach[1] + inner.reach[1] * before.stride[1],
         )
         stride = (_within(before.stride[0] * inner.stride[0]), _within(before.stride[1] * inner.stride[1]))
-        self._geometry.append(Geometry(reach, stride, before.depth + inner.depth))
+        self._geometry.append(Geometry(reach, stride, before.depth + inner.depth, inner.dilation))
         self._take(name)
         self.nodes.append(Node(name, template, (flow.index,), template.shape, span, role))
         self.level = max(self.level, template.level + 1)
@@ -241,4 +292,4 @@ def _joined(op: Op, ways: list[Geometry], link: Link | None) -> Geometry:
         depth = ways[0].depth
     else:
         depth = max(way.depth for way in ways)
-    return Geometry(reach, ways[0].stride, depth)
+    return Geometry(reach, ways[0].stride, depth, ways[0].dilation)

@@ -117,6 +117,8 @@ class Scope:
             return POISON
         if name == "channels":
             return shape[0]
+        if self.region.limit is not None:
+            shape = self.region.undilated(self.flow) or shape
         if len(shape) != 3:
             self.problems.report("R0216", span, name=name, shape=f"a vector of {shape[0]}")
             return POISON
@@ -130,7 +132,7 @@ class Scope:
 
     def owed_stride(self) -> tuple[int, int]:
         """The stride still to be done on the way to what the stage or block owes; 1 once it is done."""
-        done = self.region.geometry(self.flow).stride
+        done = self.region.geometry(self.flow).pace
         owed = [1, 1]
         for axis in (0, 1):
             so_far = done[axis] / self.stride_base[axis]
@@ -155,7 +157,7 @@ def unknown_shortcut(name: str, span: Span, definitions: Definitions, parameters
     return Mistake("R0201", span, {"name": name, "guess": guess}, hints=hints)
 
 
-def misplaced(statement: tree.Case | tree.Part | tree.Input | tree.Rules | tree.Expect) -> Mistake:
+def misplaced(statement: tree.Case | tree.Part | tree.Input | tree.Rules | tree.Expect | tree.Published) -> Mistake:
     """The mistake of a statement that stands in the wrong kind of definition."""
     match statement:
         case tree.Case():

@@ -82,7 +82,9 @@ def carried_flow(resolver: StepResolver, request: Request, scope: Scope) -> tupl
         return None
     differ = groups.differing_sizes(request.branch.shape, side.shape, scope)
     if differ is None:
-        return side, is_changed
+        spans = (request.span, request.start_span or request.choice_span)
+        sides = tuple(zip((request.branch, side), spans, strict=True))
+        return None if groups.report_dilations(resolver, request.span, sides, scope) else (side, is_changed)
     _report_misfit(resolver, request, side, differ, scope)
     return None
 
@@ -90,7 +92,7 @@ def carried_flow(resolver: StepResolver, request: Request, scope: Scope) -> tupl
 def is_shape_changed(request: Request, region: Region) -> bool:
     """Whether the branch changes the shape: its channels, its stride or its map."""
     start, branch = request.start.shape, request.branch.shape
-    return start != branch or region.geometry(request.start).stride != region.geometry(request.branch).stride
+    return start != branch or region.geometry(request.start).pace != region.geometry(request.branch).pace
 
 
 def _lay(resolver: StepResolver, request: Request, is_changed: bool, scope: Scope) -> Flow | None:
@@ -98,8 +100,8 @@ def _lay(resolver: StepResolver, request: Request, is_changed: bool, scope: Scop
     if request.branch.shape is None or start.shape is None:
         return None
     assert isinstance(request.choice, Ref)
-    base = scope.region.geometry(start).stride
-    end = scope.region.geometry(request.branch).stride
+    base = scope.region.geometry(start).pace
+    end = scope.region.geometry(request.branch).pace
     stride = tuple(max(1, round(end[axis] / base[axis])) for axis in (0, 1))
     channels = request.branch.shape[0]
     assert isinstance(channels, int)
@@ -135,7 +137,7 @@ def run_inline(
     resolver: StepResolver, name: str, block: tree.Block, given: tuple[Given, ...], span: Span, scope: Scope
 ) -> None:
     """Run a block's body here, without a scope of its own in names: a body that is one block is that block."""
-    here = scope.inner(stride_base=scope.region.geometry(scope.flow).stride, beginning=scope.flow)
+    here = scope.inner(stride_base=scope.region.geometry(scope.flow).pace, beginning=scope.flow)
     inner = enter_block(resolver, name, block, given, span, scope, here)
     if inner is None:
         scope.flow = scope.region.poison()

@@ -17,6 +17,7 @@ from resdsl.semantics.halving import run_halving_at_end
 from resdsl.semantics.model import Template
 from resdsl.semantics.naming import report_place_taken, report_taken
 from resdsl.semantics.region import Flow, Region
+from resdsl.semantics.requirements import is_met
 from resdsl.semantics.scope import Definitions, Scope, misplaced
 from resdsl.semantics.values import POISON, Poison, Ref, Word, describe, key_of, plain
 from resdsl.source import Span
@@ -92,7 +93,10 @@ class StepResolver:
                     self.run_body(statement.then, scope)
                 elif statement.otherwise is not None:
                     self.run_body(statement.otherwise, scope)
-            case tree.Case() | tree.Part() | tree.Input() | tree.Rules() | tree.Expect():
+            case tree.Require():
+                if not is_met(self.evaluator, statement, scope):
+                    scope.flow = scope.region.poison()
+            case tree.Case() | tree.Part() | tree.Input() | tree.Rules() | tree.Expect() | tree.Published():
                 self.problems.add(misplaced(statement))
 
     def run_step(self, step: tree.Step, scope: Scope) -> None:
@@ -283,14 +287,16 @@ class StepResolver:
     ) -> Template | None:
         """The block for these arguments, this input and this context; None after reports."""
         shape = scope.flow.shape
-        region = Region(shape, scope.region)
-        fresh = Scope(scope.definitions, self.problems, region, region.input(), role=scope.role)
+        region = scope.region.called(scope.flow)
+        begin = region.input()
+        base = region.geometry(begin).pace
+        fresh = Scope(scope.definitions, self.problems, region, begin, role=scope.role, stride_base=base)
         self.problems.calls.append(span)
         inner = enter_block(self, name, block, given, span, scope, fresh)
         template = None
         if inner is not None:
             values = tuple(key_of(value) for value in inner.values.values())
-            key = (block, values, inner.context.key(), shape, scope.role, self._defaults_key)
+            key = (block, values, inner.context.key(), shape, scope.role, self._defaults_key, region.dilation_key())
             if key not in self._templates:
                 self._templates[key] = self._finish(name, block, inner, region)
             template = self._templates[key]

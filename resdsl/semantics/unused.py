@@ -100,12 +100,18 @@ class _DefinitionCheck:
                     self._body(statement.otherwise)
             case tree.Case() if isinstance(self.definition, tree.Shortcut):
                 self._chain(statement.chain)
-            case tree.Part() | tree.Input() | tree.Rules() | tree.Expect() if isinstance(self.definition, tree.Network):
+            case tree.Require():
+                self._value(statement.condition)
+            case (
+                tree.Part() | tree.Input() | tree.Rules() | tree.Expect() | tree.Published()
+            ) if isinstance(self.definition, tree.Network):
                 self._network_statement(statement)
             case _:
                 self.problems.add(misplaced(statement))
 
-    def _network_statement(self, statement: tree.Part | tree.Input | tree.Rules | tree.Expect) -> None:
+    def _network_statement(
+        self, statement: tree.Part | tree.Input | tree.Rules | tree.Expect | tree.Published
+    ) -> None:
         match statement:
             case tree.Part():
                 for attribute in statement.attributes:
@@ -120,7 +126,9 @@ class _DefinitionCheck:
                         self._shortcut(rule.value)
                     elif isinstance(rule, tree.MapRule) and not isinstance(rule.growth, str):
                         self._value(rule.growth)
-            case tree.Input() | tree.Expect():
+                    elif isinstance(rule, tree.StrideRule):
+                        self._value(rule.value)
+            case tree.Input() | tree.Expect() | tree.Published():
                 # Their names can be sizes that the input leaves free.
                 pass
 

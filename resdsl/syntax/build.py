@@ -229,6 +229,9 @@ class Builder:
         span = Span(self.source, word.start_pos, arguments[0].end)
         return tree.DefaultRule(span, self.identifier(step), arguments[1])
 
+    def stride_rule(self, items: Items) -> tree.StrideRule:
+        return tree.StrideRule(self.span(items[0], items[2]), items[2])
+
     def end_part(self, items: Items) -> tree.Part:
         word, body = items
         heading = self.span(word, word)
@@ -264,6 +267,18 @@ class Builder:
         word, _, place, _, dims = items
         label = None if place is None else self.identifier(place)
         return tree.ShapeClaim(self.span(word, dims[-1]), label, dims)
+
+    def fact(self, items: Items) -> tree.Fact:
+        return tree.Fact(self.span(items[0], items[1]), self.identifier(items[0]), items[1])
+
+    def published(self, items: Items) -> tree.Published:
+        facts = tuple(item for item in items[2:-1] if item is not None)
+        return tree.Published(self.span(items[0], items[-1]), facts)
+
+    def require(self, items: Items) -> tree.Require:
+        word, condition, reason = items
+        text = None if reason is None else self.string([reason])
+        return tree.Require(self.span(word, text or condition), condition, text)
 
     # --- definitions ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import cast
 
 from lark import Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -18,13 +19,18 @@ from resdsl.syntax.tables import load_parser
 
 MAX_CHARACTERS = 2_000_000
 
+_OF_THREAD = threading.local()
+
 
 class Parser:
-    """The grammar's tables, read once a process, with the builder that makes the nodes."""
+    """The grammar's tables, read once a thread, with the builder that makes the nodes."""
 
     def __init__(self) -> None:
-        self._builder = Builder()
-        self._lark = load_parser(self._builder)
+        if not hasattr(_OF_THREAD, "lark"):
+            _OF_THREAD.builder = Builder()
+            _OF_THREAD.lark = load_parser(_OF_THREAD.builder)
+        self._builder: Builder = _OF_THREAD.builder
+        self._lark = _OF_THREAD.lark
 
     def parse(self, source: SourceFile) -> tree.File:
         """The syntax tree of a file.

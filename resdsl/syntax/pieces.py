@@ -7,7 +7,9 @@ from typing import Union
 from resdsl.records import Record
 from resdsl.syntax import tree
 
-Node = Union[tree.Definition, tree.Statement, tree.Rule, tree.NumberClaim, tree.ShapeClaim, tree.Setting, tree.Branch]
+Node = Union[
+    tree.Definition, tree.Statement, tree.Rule, tree.NumberClaim, tree.ShapeClaim, tree.Fact, tree.Setting, tree.Branch
+]
 
 
 class Brackets(Record):
@@ -55,12 +57,14 @@ def pieces_of(node: Node) -> Piece:
     match node:
         case tree.Use() | tree.Network() | tree.Block() | tree.Shortcut() | tree.Recipe() | tree.Train():
             return _definition(node)
-        case tree.MapRule() | tree.ShortcutRule() | tree.DefaultRule():
+        case tree.MapRule() | tree.ShortcutRule() | tree.DefaultRule() | tree.StrideRule():
             return _rule(node)
         case tree.NumberClaim() | tree.ShapeClaim():
             return _claim(node)
         case tree.Setting():
             return _setting(node)
+        case tree.Fact():
+            return (f"{node.word.name} ", _value(node.value))
         case tree.Branch():
             return ("branch" if node.name is None else f"branch {node.name.name}", _body(node.body))
         case _:
@@ -109,6 +113,11 @@ def _statement(node: tree.Statement) -> Piece:
         case tree.Expect():
             condition: Piece = "" if node.condition is None else (" when ", _value(node.condition))
             return ("expect", condition, Braces(node.span.start, node.span.end, node.claims))
+        case tree.Published():
+            return ("published", Braces(node.span.start, node.span.end, node.facts))
+        case tree.Require():
+            reason = "" if node.reason is None else f", {node.reason.span.text}"
+            return ("require ", _value(node.condition), reason)
 
 
 def _condition(node: tree.If) -> Together:
@@ -167,6 +176,8 @@ def _rule(node: tree.Rule) -> Piece:
             return ("shortcut", Aligned((" -> ", _value(node.value))))
         case tree.DefaultRule():
             return (f"default {node.step.name}", _arguments(node.arguments))
+        case tree.StrideRule():
+            return ("output stride ", _value(node.value))
 
 
 def _claim(node: tree.NumberClaim | tree.ShapeClaim) -> str:

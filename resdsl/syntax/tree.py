@@ -203,7 +203,14 @@ class DefaultRule(Record):
     arguments: tuple[Argument, ...]
 
 
-Rule = Union[MapRule, ShortcutRule, DefaultRule]
+class StrideRule(Record):
+    """`output stride 16`"""
+
+    span: Span
+    value: Expr
+
+
+Rule = Union[MapRule, ShortcutRule, DefaultRule, StrideRule]
 
 
 class Rules(Record):
@@ -275,8 +282,31 @@ class Expect(Record):
     claims: tuple[NumberClaim | ShapeClaim, ...]
 
 
+class Fact(Record):
+    """`top1_error 6.43%`"""
+
+    span: Span
+    word: Identifier
+    value: Expr
+
+
+class Published(Record):
+    """`published { paper "He et al. 2015, Table 6"; top1_error 6.43% }`"""
+
+    span: Span
+    facts: tuple[Fact, ...]
+
+
+class Require(Record):
+    """`require size >= 32, "at least 32 x 32"`"""
+
+    span: Span
+    condition: Expr
+    reason: Literal | None
+
+
 Step = Union[Apply, Repeat, Group, Auxiliary]
-Statement = Union[Chain, If, Case, Input, Rules, Part, Expect]
+Statement = Union[Chain, If, Case, Input, Rules, Part, Expect, Published, Require]
 
 
 # --- definitions ---------------------------------------------------------------------------------------------------

@@ -45,6 +45,51 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, captured.out, captured.err
 
 
+# --- which network, and what is changed in it ------------------------------------------------------------------------
+
+
+def test_changes_of_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ("--input", "1x48x48", "--stem", "cifar_stem", "--head", "avg", "--output-stride", "4")
+    code, out, _ = run(capsys, "summary", RESNET34, "--json", *changes)
+    summary = json.loads(out)
+    assert code == 0
+    assert (summary["network"], summary["input"], summary["output"]) == ("resnet34", [1, 48, 48], [512])
+    assert (summary["stride"], summary["stages"][-2]["output"]) == (4, [512, 12, 12])
+
+
+def test_changes_are_compiled_and_drawn_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(capsys, "compile", RESNET34, "--head", "none", "--output-stride", "16", "--draw", "--out", "out")
+    assert code == 0
+    assert json.loads((here / "out" / "summary.json").read_text())["output"] == [512, 14, 14]
+    drawn = (here / "out" / "resnet34.gv").read_text()
+    assert "dilation 2" in drawn
+    assert "plain34" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "shown"),
+    [
+        ("--head", "linear(10", "--head:1:9"),
+        ("--head", "relu } stage x { relu", "--head:1:6"),
+        ("--stem", "conv(3x3, 64) -> bnn", "--stem:1:18"),
+        ("--input", "3 x 32", "--input:1:1"),
+        ("--output-stride", "0", "--output-stride:1:1"),
+    ],
+)
+def test_mistakes_in_changes(capsys: pytest.CaptureFixture[str], option: str, text: str, shown: str) -> None:
+    code, out, err = run(capsys, "summary", RESNET34, option, text)
+    assert (code, out) == (1, "")
+    assert f"--> {shown}\n" in err
+
+
+def test_changes_of_what_is_not_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "summary", "tiny.res", "--head", "avg")
+    assert code == 1
+    assert "`tiny` has no part `head` to replace" in err
+    assert "`tiny` has no parts" in err
+    assert run(capsys, "summary", "tiny.res", "--output-stride", "eight")[0] == 2
+
+
 # --- check ---------------------------------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     summary = shown(capsys, spec, "--layers")
     assert list(summary) == [
         "network", "spec", "hash", "input", "output", "depth", "parameters", "buffers", "macs", "activations", "stride",
-        "minimum_input", "receptive_field", "stages", "layers",
+        "minimum_input", "receptive_field", "stages", "published", "layers",
     ]  # fmt: skip
     expected = {
         "network": "resnet34", "spec": spec, "input": [3, 224, 224], "output": [1000], "depth": 34,

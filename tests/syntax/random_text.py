@@ -120,7 +120,7 @@ class RandomText:
         return self.braces(lambda: self.statement(depth + 1))
 
     def statement(self, depth: int) -> list[str]:
-        match self.random.randint(0, 13) if depth < 4 else 0:
+        match self.random.randint(0, 15) if depth < 4 else 0:
             case 1:
                 return ["input", *self.some(lambda: self.expr(0), 1, 3, "x")]
             case 2 | 3:
@@ -137,6 +137,10 @@ class RandomText:
                 return [*self.random.choice([["same", "shape"], ["shape", "changes"]]), "->", *self.chain(depth)]
             case 10:
                 return self.condition(depth)
+            case 11:
+                return ["published", *self.braces(lambda: [self.name(), *self.expr(0)])]
+            case 12:
+                return ["require", *self.expr(0), *([",", '"as it is"'] if self.chance(0.4) else [])]
             case _:
                 return self.chain(depth)
 
@@ -185,11 +189,13 @@ class RandomText:
                 return ["shortcut", *self.expr(0)]
 
     def rule(self) -> list[str]:
-        match self.random.randint(0, 3):
+        match self.random.randint(0, 4):
             case 0:
                 return ["default", self.name(), *self.arguments()]
             case 1:
                 return ["shortcut", "->", *self.expr(0)]
+            case 2:
+                return ["output", "stride", *self.expr(0)]
             case _:
                 growth = [self.random.choice(["same", "double"]), "filters"] if self.chance(0.6) else self.expr(0)
                 return [self.random.choice(["same", "halve"]), "map", "->", *growth]
