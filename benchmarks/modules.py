@@ -60,7 +60,7 @@ def measure_step(rounds: int, batch: int = 4) -> Ratio:
     """Forward and backward of ResNet-50 (v1.5) over torchvision's, with the same weights and input."""
     torch.manual_seed(0)
     theirs = torchvision.models.resnet50(weights=None)
-    ours = resdsl.load(os.path.join(SPECS, "resnet_imagenet.res"), "resnet50_v15").to_torch()
+    ours = resdsl.load(os.path.join(SPECS, "resnet50.res"), "resnet50_v15").to_torch()
     _copy_weights(theirs, ours)
     images = torch.randn(batch, 3, 224, 224)
     labels = torch.randint(1000, (batch,))

@@ -1,6 +1,6 @@
-"""Writes the parts of the pages that are data: steps, recipe settings, diagnostics, options, modules.
+"""Writes the parts of the pages that are data: steps, recipe settings, diagnostics, options, modules, the zoo.
 
-    python docs/generate.py            # after a change of steps, settings, diagnostics, options or modules
+    python docs/generate.py            # after a change of steps, settings, diagnostics, options, modules or specs
     python docs/generate.py --check    # exit code 1 where a page is not current
 
 Each part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import io
 import re
 import sys
@@ -17,17 +18,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from resdsl.catalogue import all_codes
 from resdsl.cli.main import main as run_resdsl
+from resdsl.compiler import check_file
 from resdsl.ops import STEPS
 from resdsl.ops.core import REQUIRED, value_text
 from resdsl.ops.core import Arg as StepArg
 from resdsl.recipe_schema import SCHEMA, Setting, SettingValue
 from resdsl.recipe_schema import Arg as RecipeArg
 from resdsl.recipe_schema import value_text as recipe_value_text
+from resdsl.semantics.expectations import measures
+from resdsl.semantics.model import Network
 
 DOCS = Path(__file__).parent
+SPECS = DOCS.parent / "specs"
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z /]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # The headings of the table of steps, by the families of the op table.
@@ -46,10 +52,15 @@ FAMILIES = {
 def main(arguments: list[str]) -> int:
     """Write the pages, or with `--check` only compare them."""
     is_check = arguments == ["--check"]
-    stale = [path for path in sorted(DOCS.glob("*.md")) if refresh(path, write=not is_check)]
+    stale = [path for path in pages() if refresh(path, write=not is_check)]
     for path in stale:
         sys.stdout.write(f"{path.name} {'is not current' if is_check else 'written'}\n")
     return 1 if is_check and stale else 0
+
+
+def pages() -> list[Path]:
+    """The pages with generated parts."""
+    return [*sorted(DOCS.glob("*.md")), SPECS / "README.md"]
 
 
 def refresh(path: Path, *, write: bool) -> bool:
@@ -70,6 +81,7 @@ def part(name: str) -> str:
         "diagnostics": diagnostics,
         "options": lambda: options(detail),
         "modules": lambda: modules(detail),
+        "zoo": zoo,
     }
     return makers[kind]()
 
@@ -216,6 +228,62 @@ def modules(package: str) -> str:
         assert docstring, f"{path} has no docstring"
         rows.append((f"`{path.name}`", " ".join(docstring.partition("\n\n")[0].split())))
     return table(("module", "task"), rows)
+
+
+# --- the zoo -------------------------------------------------------------------------------------------------------
+
+
+def zoo() -> str:
+    """Every network of specs/ with what it states, what was published, and what the tests compare it with."""
+    peers: dict[tuple[str, str], list[str]] = {}
+    compared = zoo_comparisons()
+    for spec, network, peer in compared.COMPARED:
+        peers.setdefault((spec, network), []).append(peer)
+    papers: dict[str, str] = {}
+    rows = []
+    for path in sorted(SPECS.glob("*.res")):
+        result = check_file(str(path))
+        assert not result.diagnostics, f"{path.name} has mistakes"
+        bases = dict(re.findall(r"^network (\w+) = (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        otherwise = ["a formula for the counts"] if path.name in compared.BY_FORMULA else []
+        for network in result.networks:
+            # A variant that nobody published by itself is from the paper of its base.
+            base = papers.get(bases.get(network.name, ""), "")
+            paper = papers[network.name] = base if network.published is None else network.published.paper
+            found = peers.pop((path.name, network.name), otherwise)
+            rows.append((f"[{network.name}]({path.name})", paper, *zoo_numbers(network), ", ".join(found)))
+    assert not peers, f"compared, but not in specs/: {sorted(peers)}"
+    head = ("net", "paper", "depth", "parameters", "multiply-adds", "published error", "compared with")
+    return table(head, rows)
+
+
+def zoo_numbers(network: Network) -> tuple[str, ...]:
+    """Depth, parameters, multiply-adds for the net's own input, and errors in percent as published."""
+    measured, published = measures(network), network.published
+    numbers = [f"{measured[word]:,}" for word in ("depth", "parameters", "macs")]
+    errors = (
+        [
+            f"{100 * error:.4g} % top-{best}"
+            for best, error in ((1, published.top1_error), (5, published.top5_error))
+            if error is not None
+        ]
+        if published
+        else []
+    )
+    if not published or not errors:
+        return *numbers, ""
+    remarks = "; ".join(text for text in (published.data, published.note) if text)
+    return *numbers, ", ".join(errors) + (f" ({remarks})" if remarks else "")
+
+
+def zoo_comparisons() -> ModuleType:
+    """What the tests compare the nets with."""
+    spec = importlib.util.spec_from_file_location("zoo_compared", DOCS.parent / "tests" / "zoo" / "compared.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

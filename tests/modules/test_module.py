@@ -174,9 +174,9 @@ def test_stated_biases_and_gains() -> None:
 
 
 def test_a_highways_gate_is_shut_at_first() -> None:
-    module = resdsl.load(SPECS / "highway.res", "highway20").to_torch()
-    assert set(module.get_parameter("conv2.0.gate.conv1.bias").tolist()) == {-1.0}
-    assert set(module.get_parameter("conv2.0.transform.conv1.bias").tolist()) == {0.0}
+    module = resdsl.load(SPECS / "highway.res", "highway19").to_torch()
+    assert set(module.get_parameter("conv1.0.gate.conv1.bias").tolist()) == {-2.0}
+    assert set(module.get_parameter("conv1.0.transform.conv1.bias").tolist()) == {0.0}
 
 
 def test_unknown_initialisation() -> None:
@@ -238,7 +238,7 @@ def bottlenecks(option: str) -> Net:
 
 def nets() -> dict[str, Net]:
     family = resdsl.load(SPECS / "families" / "resnet_cifar.res", n=1)
-    highway = resdsl.load(SPECS / "highway.res", "highway_cifar", n=1, width=4)
+    highway = resdsl.load(SPECS / "highway.res", widths=[4, 4, 4], layers=[1, 1, 1])
     return {"A": family, "highway": highway, "preactivation": bottlenecks("B"), "none": bottlenecks("none")}
 
 

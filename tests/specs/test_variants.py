@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_arguments_that_a_variant_does_not_know_go_to_its_base() -> None:
-    spec = ROOT / "specs" / "resnet_imagenet.res"
+    spec = ROOT / "specs" / "resnet50.res"
     fewer = resdsl.load(spec, "resnet50", classes=10)
     assert fewer.output_shape == (10,)
     assert fewer.parameters == 25_557_032 - 990 * 2049
