@@ -29,6 +29,8 @@ COMMANDS = {
     "compile": "write a PyTorch model, a picture and a summary",
     "explain": "tell what a diagnostic means, with a wrong and a right example",
     "train": "train a network by the recipe in its spec",
+    "weights": "carry the weights of another library's checkpoint over to a network",
+    "deepen": "make a trained network deeper without changing its outputs",
 }
 
 

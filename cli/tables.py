@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from resdsl.weights.receipt import Receipt
+
 
 # A terminal that is narrower wraps the lines; a number that loses digits would be a wrong number.
 LEAST_WIDTH = 79
@@ -57,6 +59,20 @@ def layer_table(summary: dict[str, Any]) -> Table:
     ]
     table = _table("layers")
     _add_columns(table, ("name", "op", "output", "parameters", "multiply-adds", "line"), rows, left={"name", "op"})
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def receipt_table(receipt: Receipt) -> Table:
+    """One row a tensor: where its values came from, what became of it, and why."""
+    rows = [
+        (_plain(row.target), _plain(row.source), _shape(list(row.shape)), row.status, _plain(row.how))
+        for row in receipt.rows
+    ]
+    table = _table(f"{receipt.source} to {receipt.network}")
+    headings = ("tensor", "in the file", "shape", "status", "how")
+    _add_columns(table, headings, rows, left={"tensor", "in the file", "status", "how"}, wrapping={"how"})
     for row in rows:
         table.add_row(*row)
     return table

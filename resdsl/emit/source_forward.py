@@ -13,7 +13,9 @@ from resdsl.emit.source_layout import STEP, WIDTH
 from resdsl.semantics.model import REGION_INPUT
 
 _TRUNK = ("x", "y", "z")
-_NO_VARIABLE = frozenset(dir(builtins)) | {*_TRUNK, "self", "torch", "nn", "F", "index", "block", "scale_channels"}
+_OF_LAYERS = {"scale_channels", "dilated_max_pool", "dilated_avg_pool"}
+_OF_FILES = {"self", "torch", "nn", "F", "index", "block", *_OF_LAYERS}
+_NO_VARIABLE = frozenset(dir(builtins)) | {*_TRUNK} | _OF_FILES
 # What is written around the call before it: `self.relu1(self.bn1(self.conv1(x)))`.
 _NESTED = frozenset({"norm", "activation", "dropout", "reshape"})
 _LONGEST_NEST = 90

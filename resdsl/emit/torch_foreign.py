@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resdsl.ops import OpSpec, Shape, ShapeFault, TorchCall, Weight, Window, shape_text
+from resdsl.ops.core import Args, Dilated, Pair, undilatable
 from resdsl.semantics.binding import Given
 from resdsl.semantics.values import Ref, Word
 from resdsl.sizes import Size
@@ -18,6 +19,9 @@ from resdsl.suggest import closest
 # Containers, recurrent nets and wrappers take or give something else than one tensor.
 _REFUSED = ("RNN", "LSTM", "GRU", "Transformer", "Module", "Sequential", "Parameter", "DataParallel", "Loss", "Lazy")
 _PROBE_SIZES = (32, 33, 47, 64)
+# What these modules of torch hold works on each place of a map by itself, or on all of them alike.
+_KINDS = ("activation", "batchnorm", "dropout", "instancenorm")
+_PLACE_BY_PLACE = frozenset(f"torch.nn.modules.{kind}" for kind in _KINDS)
 LARGEST_ARGUMENT = 1 << 20
 
 
@@ -40,6 +44,7 @@ def probe(name: str, given: tuple[Given, ...], shape: Shape) -> OpSpec:
     is_sized = all(isinstance(extent, int) for extent in shape)
     macs = _count_macs(module, shape) if is_sized else 0
     positional, keywords = arguments
+    is_by_places = type(module).__module__ in _PLACE_BY_PLACE or isinstance(module, nn.Identity)
     return OpSpec(
         name,
         "foreign",
@@ -52,7 +57,12 @@ def probe(name: str, given: tuple[Given, ...], shape: Shape) -> OpSpec:
         (lambda args: Window()) if first[1:] == shape[1:] else None,
         lambda args: name.removeprefix("nn."),
         has_weights_layer=any(len(weight.shape) > 1 for weight in weights),
+        dilate=_unchanged if is_by_places else undilatable("is a class of torch, which may look at several places"),
     )
+
+
+def _unchanged(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
+    return Dilated(args)
 
 
 def _find_class(name: str) -> Callable[..., nn.Module]:

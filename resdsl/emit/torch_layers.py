@@ -35,3 +35,45 @@ def scale_channels(x: Tensor, *factors: Tensor) -> Tensor:
     for factor in factors:
         x = x * (factor if factor.dim() == 4 else factor[:, :, None, None])
     return x
+
+
+def dilated_max_pool(
+    x: Tensor,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    extra: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """Largest value under a dilated window, (N, C, H, W) to (N, C, H', W'); all pairs are (down, across).
+
+    Unlike nn.MaxPool2d it takes a padding of more than half the kernel, and `extra` places below and to the right.
+    """
+    around = (padding[1], padding[1] + extra[1], padding[0], padding[0] + extra[0])
+    x = nn.functional.pad(x, around, value=float("-inf"))
+    x = nn.functional.max_pool2d(x, kernel, stride, 0, dilation)
+    return x.masked_fill(x == float("-inf"), 0.0) if any(extra) else x
+
+
+def dilated_avg_pool(
+    x: Tensor,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    count_padding: bool = True,
+    extra: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """Mean under a dilated window, (N, C, H, W) to (N, C, H', W'); all pairs are (down, across).
+
+    The zeros of `padding` count if `count_padding` says so; those of `extra`, below and to the right, never do.
+    """
+    around = (padding[1], padding[1], padding[0], padding[0])
+    beyond = (0, extra[1], 0, extra[0])
+    window = x.new_ones(1, 1, *kernel)
+    places = nn.functional.pad(torch.ones_like(x[:1, :1]), around, value=float(count_padding))
+    counts = nn.functional.conv2d(nn.functional.pad(places, beyond), window, None, stride, 0, dilation)
+    values = nn.functional.pad(nn.functional.pad(x, around), beyond)
+    channels = x.shape[1]
+    sums = nn.functional.conv2d(values, window.expand(channels, -1, -1, -1), None, stride, 0, dilation, channels)
+    return sums / counts.clamp(min=1.0)

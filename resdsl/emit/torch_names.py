@@ -8,7 +8,9 @@ import keyword
 from torch import fx, nn
 
 # What a module has already: a submodule of this name would hide it, or be hidden by it.
-_OF_MODULES = frozenset(dir(nn.Sequential())) | frozenset(dir(fx.GraphModule({}, fx.Graph()))) | {"auxiliary", "self"}
+_OF_MODULES = frozenset(dir(nn.Sequential())) | frozenset(dir(fx.GraphModule({}, fx.Graph()))) | {
+    "auxiliary", "out_channels", "self", "tap_channels", "tap_strides"
+}  # fmt: skip
 _OF_FILES = frozenset(dir(builtins)) | {"F", "OrderedDict", "Scope", "StochasticDepth", "Tensor", "nn", "torch"}
 
 

@@ -20,7 +20,7 @@ from resdsl.semantics.model import Network
 from resdsl.sizes import Size
 
 _SAMPLE_SIZE = 224
-_OWN_LAYERS = ("StochasticDepth", "scale_channels")
+_OWN_LAYERS = ("StochasticDepth", "scale_channels", "dilated_max_pool", "dilated_avg_pool")
 _SCOPE = '''class Scope(nn.Module):
     """Submodules under names of their own."""
 

@@ -1,0 +1,1 @@
+"""What is done with trained networks: parts of them frozen, and deeper ones made of them."""

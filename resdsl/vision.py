@@ -1,0 +1,162 @@
+"""Networks as backbones of torchvision's detectors and segmenters: the few lines between its classes and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.segmentation import DeepLabV3
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+from torchvision.models.segmentation.fcn import FCNHead
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from resdsl.emit.torch_module import NetModule
+from resdsl.net import Net
+from resdsl.transfer.freezing import fix_batch_norm
+
+STAGES = ("conv2", "conv3", "conv4", "conv5")
+# The rates of Chen et al. 2017 (arXiv 1706.05587, section 4.1) for output stride 16, and doubled for 8.
+_ATROUS_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+_ROI_SIZE = 14
+_ANCHORS = ((32, 64, 128, 256, 512),)
+_ASPECTS = ((0.5, 1.0, 2.0),)
+
+
+class FpnBackbone(nn.Module):
+    """A network (`body`) under a feature pyramid (`fpn`, Lin et al. 2017).
+
+    Gives the maps of `taps` with `out_channels` channels each, named "0", "1" and so on as torchvision's detectors
+    expect, and "pool", every second place of the last.
+    """
+
+    def __init__(self, body: NetModule, out_channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(list(body.tap_channels.values()), out_channels, LastLevelMaxPool())
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) to the pyramid's maps."""
+        maps: dict[str, Tensor] = self.fpn(self.body(x))
+        return maps
+
+
+def fpn_backbone(
+    net: Net,
+    taps: Iterable[str] = STAGES,
+    *,
+    out_channels: int = 256,
+    weights: Mapping[str, Tensor] | None = None,
+) -> FpnBackbone:
+    """The backbone of torchvision's FasterRCNN, MaskRCNN and their like.
+
+    Args:
+        net: the network.
+        taps: stages whose maps the pyramid takes, each half as large as the one before.
+        out_channels: channels of the pyramid's maps.
+        weights: a state dict of the whole network.
+
+    Raises:
+        ValueError: an unknown tap; weights that lack a tensor.
+    """
+    body = net.to_torch(taps={tap: str(level) for level, tap in enumerate(taps)})
+    return FpnBackbone(_loaded(body, weights), out_channels)
+
+
+class RegionHead(nn.Module):
+    """The last stages of a network (`body`) on the map of each region, then the mean over that map."""
+
+    def __init__(self, body: NetModule) -> None:
+        super().__init__()
+        self.body = body
+        self.out_channels = body.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), a map for each region, to (N, F)."""
+        (result,) = self.body(x).values()
+        return result.mean((2, 3))  # type: ignore[no-any-return]
+
+
+def faster_rcnn_c4(
+    net: Net,
+    classes: int,
+    *,
+    shared: str = "conv4",
+    last: str = "conv5",
+    weights: Mapping[str, Tensor] | None = None,
+    **options: Any,
+) -> FasterRCNN:
+    """Faster R-CNN on a residual network as in He et al. 2015, appendix A.
+
+    The layers up to `shared` see the whole image, once; regions are pooled from its map to 14 x 14, and those from
+    there to `last`, with the mean over the map, take the part of VGG-16's fully connected layers. Batch
+    normalisations are fixed (`resdsl.unfreeze` undoes it), so `weights`, a state dict of the whole network, should
+    be given.
+
+    Args:
+        net: the network.
+        classes: classes of objects, the background counted as one.
+        shared: the stage whose map the regions are taken from.
+        last: the last stage.
+        weights: a state dict of the whole network; one serves both parts.
+        options: further arguments of torchvision's FasterRCNN.
+
+    Raises:
+        ValueError: an unknown stage; weights that lack a tensor.
+    """
+    body = _loaded(net.to_torch(taps=[shared]), weights)
+    head = RegionHead(_loaded(net.to_torch(start=shared, taps=[last]), weights))
+    fix_batch_norm(body)
+    fix_batch_norm(head)
+    parts = {
+        "rpn_anchor_generator": AnchorGenerator(_ANCHORS, _ASPECTS),
+        "box_roi_pool": MultiScaleRoIAlign([shared], output_size=_ROI_SIZE, sampling_ratio=2),
+        "box_head": head,
+        "box_predictor": FastRCNNPredictor(head.out_channels, classes),
+    }
+    return FasterRCNN(body, **{**parts, **options})
+
+
+def deeplab_v3(
+    net: Net,
+    classes: int,
+    *,
+    last: str = "conv5",
+    auxiliary: str | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> DeepLabV3:
+    """DeepLabV3 (Chen et al. 2017) on a network with output stride 8 or 16, `net.retarget(output_stride=16)`.
+
+    Args:
+        net: the network.
+        classes: classes of pixels, the background counted as one.
+        last: the stage that the atrous pyramid stands on; its stride decides the pyramid's rates.
+        auxiliary: a stage with a classifier of its own for training, such as `conv4`.
+        weights: a state dict of the whole network.
+
+    Raises:
+        ValueError: another output stride; an unknown stage; weights that lack a tensor.
+    """
+    taps = {last: "out"} if auxiliary is None else {auxiliary: "aux", last: "out"}
+    body = _loaded(net.to_torch(taps=taps), weights)
+    stride = body.tap_strides["out"]
+    if not isinstance(stride, int) or stride not in _ATROUS_RATES:
+        raise ValueError(f"{last!r} has stride {stride}, not 8 or 16: give net.retarget(output_stride=16)")
+    classifier = DeepLabHead(body.tap_channels["out"], classes, _ATROUS_RATES[stride])
+    extra = None if auxiliary is None else FCNHead(body.tap_channels["aux"], classes)
+    return DeepLabV3(body, classifier, extra)
+
+
+def _loaded(part: NetModule, weights: Mapping[str, Tensor] | None) -> NetModule:
+    if weights is not None:
+        names = list(part.state_dict())
+        missing = next((name for name in names if name not in weights), None)
+        if missing is not None:
+            raise ValueError(f"the weights have no {missing!r}")
+        part.load_state_dict({name: weights[name] for name in names})
+    return part

@@ -1,0 +1,1 @@
+"""Weights from checkpoints of any library, matched to a network by structure."""

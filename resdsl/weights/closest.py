@@ -1,0 +1,74 @@
+"""The network of the zoo whose layers fit a checkpoint best, for messages about one that does not fit."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import resdsl.specs
+from resdsl.compiler import check_file
+from resdsl.ir.lower import lower_network
+from resdsl.semantics.model import Network
+from resdsl.weights.layers import Checkpoint
+
+# What must agree: the kind, the shape of the weight (of a normalisation without one: of the rest), the tensors there.
+LayerShape = tuple[str, tuple[int, ...], frozenset[str]]
+_LEAST_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ClosestNetwork:
+    """A network of the zoo and how many of its layers with weights have their equal in a checkpoint."""
+
+    spec: str
+    network: str
+    fitting: int
+    layers: int
+    layers_of_checkpoint: int
+
+    def __str__(self) -> str:
+        return (
+            f"closest in the zoo: specs/{self.spec}, network {self.network}: {self.fitting} of {self.layers} layers fit"
+        )
+
+
+def closest_network(checkpoint: Checkpoint) -> ClosestNetwork | None:
+    """The network in specs/ that shares most weight shapes with a checkpoint; None where hardly any fit.
+
+    Order and topology play no part; of networks that fit equally well the first is given, by the names of files.
+    """
+    given = Counter(
+        (layer.kind, tuple(next(iter(layer.tensors.values())).shape), frozenset(layer.tensors))
+        for layer in checkpoint.layers
+        if layer.kind != "other"
+    )
+    best: ClosestNetwork | None = None
+    best_share = _LEAST_SHARE
+    for spec, network, shapes in (entry for path in _specs() for entry in _networks_in(path)):
+        fitting = sum((given & shapes).values())
+        share = fitting / max(given.total(), shapes.total(), 1)
+        if share > best_share:
+            best_share = share
+            best = ClosestNetwork(spec, network, fitting, shapes.total(), given.total())
+        if best_share == 1:
+            break
+    return best
+
+
+def _specs() -> list[str]:
+    folder = os.path.dirname(resdsl.specs.__file__)
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".res")]
+
+
+@cache
+def _networks_in(path: str) -> tuple[tuple[str, str, Counter[LayerShape]], ...]:
+    networks = check_file(path).networks
+    return tuple((os.path.basename(path), network.name, Counter(_shapes(network))) for network in networks)
+
+
+def _shapes(network: Network) -> Iterator[LayerShape]:
+    for node in lower_network(network).nodes:
+        weights = node.op.spec.weights(node.op.args, node.input_shapes)
+        if weights:
+            yield node.op.spec.family, weights[0].shape, frozenset(weight.name for weight in weights)
