@@ -50,6 +50,13 @@ def measure_front_end(rounds: int) -> list[Ratio]:
                 divide=12_002 / 1_202,
             ),
             compare(
+                "`resdsl check specs/`: every network, family and library file in one process, over 1 s",
+                lambda: process_seconds(*CHECK, SPECS),
+                lambda: 1.0,
+                rounds=rounds,
+                limit=1.0,
+            ),
+            compare(
                 "memory of checking ResNet-1202 over an interpreter with lark, in units of 60 MiB",
                 lambda: _extra_memory(deep),
                 lambda: MEMORY_LIMIT,

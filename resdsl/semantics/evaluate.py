@@ -9,7 +9,16 @@ from typing import Protocol
 
 from resdsl.diagnostics import Mistake, Problems
 from resdsl.semantics.values import (
-    NONE, POISON, NoShortcut, Poison, Ref, Value, Word, count_of, describe, is_number,
+    NONE,
+    POISON,
+    NoShortcut,
+    Poison,
+    Ref,
+    Value,
+    Word,
+    count_of,
+    describe,
+    is_number,
 )  # fmt: skip
 from resdsl.sizes import Size
 from resdsl.source import Span

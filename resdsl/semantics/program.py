@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from resdsl.diagnostics import Mistake, MistakeFound, Problems, Related
 from resdsl.ops import STEPS
 from resdsl.semantics.evaluate import FUNCTIONS
-from resdsl.semantics.scope import PLACE_NAMES, Definition, Definitions
+from resdsl.semantics.library import Definition, Library, OwnAndLibrary
+from resdsl.semantics.scope import PLACE_NAMES, Definitions
 from resdsl.source import SourceFile, Span
 from resdsl.suggest import closest
 from resdsl.syntax import tree
@@ -20,7 +21,6 @@ LIBRARY = os.path.join(SPECS, "library")
 MAX_BYTES = 8_000_000
 MAX_FILES = 500
 
-_PARSED: dict[str, tuple[tuple[int, int], tree.File]] = {}
 
 Named = tree.Network | tree.Block | tree.Shortcut | tree.Recipe
 NameTable = dict[tuple[str, str], Named]
@@ -42,6 +42,7 @@ class Program:
 
     main: FileScope
     scopes: Mapping[SourceFile, FileScope]
+    library: Definitions
 
     def scope_of(self, node: tree.Definition) -> FileScope:
         """The scope of the file in which a definition stands."""
@@ -49,7 +50,8 @@ class Program:
 
     def definitions_of(self, node: Definition) -> Definitions:
         """What a block or shortcut can name."""
-        return self.scopes[node.span.source].definitions
+        scope = self.scopes.get(node.span.source)
+        return self.library if scope is None else scope.definitions
 
 
 class Loader:
@@ -61,48 +63,17 @@ class Loader:
         self.parser = Parser()
         self._files: dict[str, tree.File | None] = {}
         self._scopes: dict[SourceFile, FileScope] = {}
-        self._library: dict[str, Definition] = {}
+        self._library = Library(LIBRARY, read_text, self._parse)
 
     def load(self, source: SourceFile) -> Program | None:
         """The program whose main file is `source`; None when it cannot be parsed."""
         if source.path is not None:
             self._roots.insert(0, os.path.dirname(os.path.realpath(source.path)))
-        self._load_library()
         file = self._parse(source)
         if file is None:
             return None
         scope = self._scope(file, [os.path.realpath(source.path)] if source.path else [])
-        return Program(scope, self._scopes)
-
-    # --- the library ---
-
-    def _load_library(self) -> None:
-        files = []
-        for name in sorted(os.listdir(LIBRARY)):
-            if name.endswith(".res"):
-                file = self._library_file(name)
-                if file is not None:
-                    files.append(file)
-        for file in files:
-            for definition in file.definitions:
-                if isinstance(definition, (tree.Block, tree.Shortcut)):
-                    self._library[definition.name.name] = definition
-        shared = Definitions(self._library)
-        for file in files:
-            self._scopes[file.source] = FileScope(file, shared, {}, {})
-
-    def _library_file(self, name: str) -> tree.File | None:
-        """The tree of a library file, parsed once a process unless the file changes."""
-        path = os.path.join(LIBRARY, name)
-        status = os.stat(path)
-        version = (status.st_mtime_ns, status.st_size)
-        known = _PARSED.get(path)
-        if known is None or known[0] != version:
-            file = self._parse(SourceFile(f"library/{name}", read_text(path), path, is_ours=True))
-            if file is None:
-                return None
-            known = _PARSED[path] = (version, file)
-        return known[1]
+        return Program(scope, self._scopes, Definitions(self._library))
 
     # --- files ---
 
@@ -128,7 +99,7 @@ class Loader:
         steps = [found for found in table.values() if isinstance(found, (tree.Block, tree.Shortcut))]
         scope = FileScope(
             file,
-            Definitions({**self._library, **{step.name.name: step for step in steps}}),
+            Definitions(OwnAndLibrary({step.name.name: step for step in steps}, self._library)),
             {found.name.name: found for found in table.values() if isinstance(found, tree.Network)},
             {found.name.name: found for found in table.values() if isinstance(found, tree.Recipe)},
         )

@@ -12,7 +12,7 @@ from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
 
 MAX_TEXT = 400
-_TEXT, _SHARE = f"a text of at most {MAX_TEXT} characters, as in `paper \"He et al. 2015\"`", "a share, as in `6.43%`"
+_TEXT, _SHARE = f'a text of at most {MAX_TEXT} characters, as in `paper "He et al. 2015"`', "a share, as in `6.43%`"
 WORDS = {"paper": _TEXT, "data": _TEXT, "top1_error": _SHARE, "top5_error": _SHARE, "note": _TEXT}
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from resdsl.diagnostics import Mistake, Problems
 from resdsl.ops import STEPS
+from resdsl.semantics.library import Definition
 from resdsl.semantics.region import Flow, Region
 from resdsl.semantics.values import POISON, Ref, Value, key_of
 from resdsl.source import Span
 from resdsl.suggest import closest, listed
 from resdsl.syntax import tree
 
-Definition = tree.Block | tree.Shortcut
 CONTEXT_ARGUMENTS = ("filters", "stride", "shortcut")
 PLACE_NAMES = ("channels", "height", "width", "filters", "stride")
 

@@ -7,7 +7,6 @@ find is reported once, since both report it with one code at one place.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from resdsl.diagnostics import Mistake, Problems
@@ -16,7 +15,7 @@ from resdsl.semantics.binding import Given, match_arguments
 from resdsl.semantics.circles import Circles, is_circular
 from resdsl.semantics.evaluate import FUNCTIONS, Evaluator
 from resdsl.semantics.groups import PLACE_JOINS
-from resdsl.semantics.program import LIBRARY, FileScope, Program
+from resdsl.semantics.program import FileScope, Program
 from resdsl.semantics.scope import CONTEXT_ARGUMENTS, PLACE_NAMES, Definitions, misplaced, unknown_shortcut
 from resdsl.semantics.values import POISON
 from resdsl.source import Span
@@ -29,9 +28,7 @@ _ALWAYS_KNOWN = frozenset({*PLACE_NAMES, "none", "index", "count"})
 def check_unused(program: Program, problems: Problems) -> None:
     """Check every definition of the spec and of the files it uses, used or not."""
     circles = Circles(problems, program.definitions_of)
-    for source, scope in program.scopes.items():
-        if source.path is not None and os.path.dirname(source.path) == LIBRARY:
-            continue
+    for scope in program.scopes.values():
         for definition in scope.file.definitions:
             if isinstance(definition, (tree.Network, tree.Block, tree.Shortcut)):
                 _DefinitionCheck(problems, scope, definition).check()
@@ -102,16 +99,14 @@ class _DefinitionCheck:
                 self._chain(statement.chain)
             case tree.Require():
                 self._value(statement.condition)
-            case (
-                tree.Part() | tree.Input() | tree.Rules() | tree.Expect() | tree.Published()
-            ) if isinstance(self.definition, tree.Network):
+            case tree.Part() | tree.Input() | tree.Rules() | tree.Expect() | tree.Published() if isinstance(
+                self.definition, tree.Network
+            ):
                 self._network_statement(statement)
             case _:
                 self.problems.add(misplaced(statement))
 
-    def _network_statement(
-        self, statement: tree.Part | tree.Input | tree.Rules | tree.Expect | tree.Published
-    ) -> None:
+    def _network_statement(self, statement: tree.Part | tree.Input | tree.Rules | tree.Expect | tree.Published) -> None:
         match statement:
             case tree.Part():
                 for attribute in statement.attributes:
