@@ -94,3 +94,43 @@ class ProgressReporter:
         speed = self._bar.tasks[0].speed
         rate = f"{speed * self._batch:,.0f} images/s" if speed else ""
         return "  ".join(part for part in (rate, *self._details.values()) if part)
+
+
+class EvalProgress:
+    """Shows on a terminal which images are read and classified; to be used in a `with` statement."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        screen = RichConsole(file=console.errors, no_color=not console.colored_errors, highlight=False)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True)
+        self._task = self._bar.add_task("reading images", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def loading(self, done: int, total: int) -> None:
+        """So many of the images are read."""
+        self.testing("reading images", done, total)
+
+    def testing(self, what: str, done: int, total: int) -> None:
+        """So many of the images are classified."""
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """One line that the user should see, above the bar."""
+        if self._bar.disable:
+            self._console.print_note(text)
+        else:
+            self._bar.console.print(text, markup=False, soft_wrap=True)

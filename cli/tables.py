@@ -78,6 +78,16 @@ def receipt_table(receipt: Receipt) -> Table:
     return table
 
 
+def text_table(title: str, headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], left: set[str]) -> Table:
+    """Any texts; columns not named in `left` stand flush right."""
+    table = _table(title)
+    shown = [tuple(map(_plain, row)) for row in rows]
+    _add_columns(table, headings, shown, left=left)
+    for row in shown:
+        table.add_row(*row)
+    return table
+
+
 def _add_columns(
     table: Table,
     headings: tuple[str, ...],
@@ -116,7 +126,7 @@ def _table(title: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    return Table(title=_plain(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    return Table(title=_plain(title) or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _plain(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from functools import partial
 from pathlib import Path
 
 from resdsl.recipe_schema import EXAMPLE
@@ -12,20 +14,44 @@ from .options import add_network_options, open_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from resdsl.emit.torch_module import NetModule
     from resdsl.net import Net
     from resdsl.recipe import Recipe
     from resdsl.train import Result
 
-OK, USER_MISTAKE, INTERRUPTED = 0, 1, 130
+OK, USER_MISTAKE = 0, 1
+STOPPED = 128  # with the number of the signal added, as shells report it: 130 for SIGINT, 143 for SIGTERM
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `resdsl train`."""
-    parser.add_argument("spec", help="the spec, with a `train` block")
+    parser.add_argument("spec", help="the spec, with a `train` block; with --resume the run folder")
     add_network_options(parser)
-    parser.add_argument("--data", metavar="DIR", type=Path, help="folder or tar with the images")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder, tar or packed file with the images")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/NETWORK)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="insist on TensorBoard's events, written by themselves if it is installed",
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="take only kernels that give the same bits each time"
+    )
+    going_on = parser.add_argument_group("never losing a run")
+    going_on.add_argument(
+        "--resume", action="store_true", help="go on with a stopped run, with the options it began with"
+    )
+    going_on.add_argument(
+        "--spec", dest="spec_again", metavar="FILE", help="where the run's spec is now; RUN/spec.res is its own copy"
+    )
+    going_on.add_argument(
+        "--verify-resume",
+        action="store_true",
+        help="train a few steps with and without a stop, compare every bit, and do no more",
+    )
     overriding = parser.add_argument_group("instead of what the recipe says")
     overriding.add_argument(
         "--setting",
@@ -42,12 +68,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compile, train, and say where the results lie; a stopped run is saved and ends with 130."""
+    """Compile, train, and say where the results lie; a stopped run is saved and ends with 130 or 143."""
     from resdsl.diagnostics import CompileError
 
     from .diagnostics import print_text
 
     console: Console = args.console
+    if args.resume and not _take_up(args, console):
+        return USER_MISTAKE
     try:
         net = open_network(args, settings=args.setting)
     except CompileError as error:
@@ -63,39 +91,92 @@ def run(args: argparse.Namespace) -> int:
     return _train(net, net.recipe, classes, args)
 
 
+def _take_up(args: argparse.Namespace, console: Console) -> bool:
+    from resdsl.train import TrainError
+
+    from .resuming import take_up_options
+
+    try:
+        take_up_options(args, configure, Path(args.spec))
+    except TrainError as error:
+        console.print_error(str(error))
+        return False
+    return True
+
+
 def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) -> int:
     from resdsl.recipe import RecipeError, override
-    from resdsl.train import TrainError, choose_device, seed_weights, train
+    from resdsl.runs import run_files
+    from resdsl.train import ResumeError, TrainError, choose_device, seed_weights, train, verify_resume
 
     from .progress import ProgressReporter
+    from .resuming import run_options
 
     console: Console = args.console
+    if args.deterministic:
+        # Else cuBLAS may add up in another order each time; it looks when the process first uses a GPU.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         device = choose_device(args.device)
         recipe = override(
             written, batch=args.batch, lr=args.lr, iterations=args.iterations, epochs=args.epochs, seed=args.seed
         )
         seed_weights(recipe.seed)
+        make_model = partial(net.to_torch, init=recipe.init, auxiliary=bool(net.auxiliary_weights))
         with ProgressReporter(console) as reporter:
+            common: dict[str, Any] = {
+                "classes": classes,
+                "input_shape": net.input_shape,
+                "device": device,
+                "data_dir": args.data,
+                "auxiliary_weights": net.auxiliary_weights,
+                "deterministic": args.deterministic,
+                "reporter": reporter,
+            }
+            if args.verify_resume:
+                return _tell_difference(console, verify_resume(make_model, recipe, **common))
+            model = make_model()
             result = train(
-                net.to_torch(init=recipe.init, auxiliary=bool(net.auxiliary_weights)),
+                model,
                 recipe,
                 args.out or free_folder(Path("runs"), net.name),
-                classes=classes,
-                input_shape=net.input_shape,
                 name=net.name,
-                device=device,
-                data_dir=args.data,
                 spec_text=net.source_text,
                 spec_hash=net.hash,
-                auxiliary_weights=net.auxiliary_weights,
-                reporter=reporter,
+                resume=args.resume,
+                place_of=partial(_place, model),
+                arguments=run_options(args, configure, net.name),
+                files=run_files(net),
+                tensorboard=args.tensorboard,
+                **common,
             )
+    except ResumeError as error:
+        console.print_error(str(error))
+        for line in error.difference:
+            console.print_note(line)
+        return USER_MISTAKE
     except (RecipeError, TrainError) as error:
         for line in str(error).splitlines():
             console.print_error(line)
         return USER_MISTAKE
     return _conclude(console, net.name, result)
+
+
+def _place(model: NetModule, layer: str) -> str | None:
+    from resdsl.emit.torch_module import place_of
+
+    try:
+        return place_of(model, layer)
+    except KeyError:
+        return None
+
+
+def _tell_difference(console: Console, place: str | None) -> int:
+    if place is not None:
+        console.print_error(f"a run that stops and goes on ends otherwise than one that does not: first at {place}")
+        return USER_MISTAKE
+    console.print_ok("a run that stops and goes on ends with the same bits as one that does not")
+    return OK
 
 
 def free_folder(parent: Path, name: str) -> Path:
@@ -118,4 +199,7 @@ def _conclude(console: Console, name: str, result: Result) -> int:
     if result.pictures:
         console.print(f"curves      {', '.join(str(path) for path in result.pictures)}")
     console.print(f"checkpoint  {result.checkpoint}")
-    return INTERRUPTED if result.interrupted else OK
+    if result.stopped_by is None:
+        return OK
+    console.print_note(f"go on with: resdsl train {result.folder} --resume")
+    return STOPPED + result.stopped_by

@@ -26,9 +26,10 @@ from resdsl.compiler import check_file
 from resdsl.ops import STEPS
 from resdsl.ops.core import REQUIRED, value_text
 from resdsl.ops.core import Arg as StepArg
-from resdsl.recipe_schema import SCHEMA, Setting, SettingValue
-from resdsl.recipe_schema import Arg as RecipeArg
-from resdsl.recipe_schema import value_text as recipe_value_text
+from resdsl.recipe_schema import SCHEMA
+from resdsl.recipe_types import Setting, SettingValue
+from resdsl.recipe_types import Arg as RecipeArg
+from resdsl.recipe_types import value_text as recipe_value_text
 from resdsl.semantics.expectations import measures
 from resdsl.semantics.model import Network
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resdsl.diagnostics import CompileError, Diagnostic, Mistake, MistakeFound, Problems
-from resdsl.net import Net
+from resdsl.net import Net, Origin
 from resdsl.semantics.binding import Given
 from resdsl.semantics.networks import NetworkResolver
 from resdsl.semantics.program import Loader, Program, read_text
@@ -164,6 +164,10 @@ class Compilation:
         stray = Span(before.source, start, len(before.source.text))
         self.problems.report("R0101", stray, found=f"`{stray.text[:24]}`", expected="nothing more")
 
+    def used_files(self) -> tuple[tuple[str, str], ...]:
+        """Paths and texts of the files that the spec uses, those that come with resdsl left out; see Origin.files."""
+        return self._loader.used_files()
+
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """All mistakes found so far, in words."""
         if not self.problems:
@@ -277,7 +281,30 @@ def _compile(order: _Order) -> Net:
     recipe = compilation.recipe(chosen.name.name, order.settings)
     compilation.require_sound()
     assert resolved is not None
-    return Net(resolved, order.source, recipe, partial(_again, order))
+    origin = Origin(
+        name=order.source.name,
+        main=None if order.source.path is None else os.path.basename(order.source.path),
+        text=order.source.text,
+        network=chosen.name.name,
+        arguments=order.arguments,
+        changes=tuple((what, where, text) for what, (where, text) in order.changes.texts.items()),
+        files=compilation.used_files(),
+    )
+    return Net(resolved, order.source, recipe, partial(_again, order), origin)
+
+
+def compile_origin(origin: Origin, folder: str) -> Net:
+    """The network of an origin whose files lie in a folder, each under its path there; see Origin.files.
+
+    Raises:
+        CompileError: with `.diagnostics`.
+    """
+    path = None if origin.main is None else os.path.join(folder, "0", os.path.basename(origin.main))
+    source = SourceFile(origin.name, origin.text, path)
+    # The first of the roots is the main file's own folder, which compiling puts there by itself.
+    places = sorted({int(name.split("/")[0]) for name, _ in origin.files} - (set() if path is None else {0}))
+    roots = tuple(os.path.join(folder, str(place)) for place in places)
+    return _compile(_Order(source, origin.network, roots, (), origin.arguments, Changes(origin.changes)))
 
 
 def _again(order: _Order, changes: Changes, parameters: dict[str, ParameterValue]) -> Net:

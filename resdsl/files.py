@@ -40,7 +40,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
         if isinstance(error, OSError):
             raise type(error)(error.errno, error.strerror, shown) from None
         raise
-    _flush_folder(os.path.dirname(target))
+    flush_folder(os.path.dirname(target))
 
 
 def replace_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -63,8 +63,8 @@ def _permissions_to_keep(target: str) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _flush_folder(folder: str) -> None:
-    # The new name survives a power cut only once the folder itself is on the disk.
+def flush_folder(folder: str | os.PathLike[str]) -> None:
+    """Write the names in a folder to the disk: until then a power cut takes a new or changed one back."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resdsl.semantics.retarget import Changes
 from resdsl.source import SourceFile
@@ -19,6 +19,25 @@ if TYPE_CHECKING:
     from resdsl.semantics.model import Network
 
 
+class Origin(NamedTuple):
+    """What a network was compiled from, as text: enough to compile it again elsewhere, with compiler.compile_origin.
+
+    Attributes:
+        name, main, text: how the main file is shown, its name in its folder (None for a text of no file), its text.
+        network, arguments, changes: as for compiler.compile_network; a change is (what, its place's name, text).
+        files: (path, text) of every used file that does not come with resdsl; the path's first part counts the folders
+            that `use` reads from, the main file's own first.
+    """
+
+    name: str
+    main: str | None
+    text: str
+    network: str
+    arguments: tuple[str, ...]
+    changes: tuple[tuple[str, str, str], ...]
+    files: tuple[tuple[str, str], ...]
+
+
 class Net:
     """A checked network, and the way to everything that can be made of it."""
 
@@ -28,11 +47,13 @@ class Net:
         source: SourceFile,
         recipe: Recipe | None,
         again: Callable[[Changes, dict[str, Any]], Net],
+        origin: Origin,
     ) -> None:
         self.network = network
         self.recipe = recipe
         self._source = source
         self._again = again
+        self.origin = origin  # what it was compiled from
 
     def __repr__(self) -> str:
         return f"<resdsl.Net {self.name}: depth {self.depth}, {self.parameters:,} parameters>"

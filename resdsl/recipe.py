@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 
-from resdsl.recipe_schema import SCHEMA, Call, Setting, SettingValue, Value, value_fault, value_text
+from resdsl.recipe_checks import recipe_faults
+from resdsl.recipe_schema import SCHEMA
+from resdsl.recipe_types import Call, Setting, SettingValue, Value, value_fault, value_text
+
+OF_LENGTH = {("schedule", "at"), ("warmup", "iterations")}
 
 
 class RecipeError(ValueError):
@@ -19,16 +22,20 @@ class Recipe:
 
     data: Call  # the data set, with its validation split: cifar10(validation = 5000)
     augment: tuple[Call, ...]  # what happens to each training image, in this order
+    mix: Call | None  # images of a batch mixed with one another, and their targets: mixup(...), cutmix(...)
     normalize: str  # how pixels become network inputs: per_pixel_mean, mean_std or none
     batch: int  # images in one step
     optimizer: Call  # sgd(...) or adamw(...), with the learning rate and what decays
-    schedule: Call  # the learning rate's course: constant, steps(...) or cosine(...)
+    schedule: Call  # the learning rate's course: constant, steps(...), plateau(...), cosine(...), ...
     iterations: int | None  # length in steps; None where `epochs` says it
     epochs: int | None  # length in passes over the training images; None where `iterations` says it
+    accumulate: int  # parts of a batch that are done one after the other; 1 for all at once
+    clip: float | None  # longest gradient; None for any
     warmup: Call | None  # another learning rate at the start, until a step or a training error
     init: str  # how weights start; applied by the compiler when it makes the module
     label_smoothing: float  # share of the target spread over all classes, in [0, 1)
     ema: float  # decay of the weights' moving average, used for evaluation; 0 for none
+    ema_warmup: bool  # whether the average begins with a small decay that grows to `ema`
     evaluate: int | None  # steps between evaluations; None for once an epoch
     seed: int  # of the weights, the order of images and the augmentation
 
@@ -45,32 +52,6 @@ class Recipe:
         """The recipe as a `train` block that the language reads back to the same recipe."""
         lines = [f"  {line}" for field in fields(self) for line in _setting_text(field.name, getattr(self, field.name))]
         return "\n".join(["train {", *lines, "}"]) + "\n"
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeFault:
-    """Something wrong between settings. `word` is the setting to point at ("" for the whole block)."""
-
-    word: str
-    arg: str
-    message: str
-    hint: str = ""
-
-
-def recipe_faults(settings: Mapping[str, SettingValue]) -> list[RecipeFault]:
-    """What is wrong between settings whose words, forms and values are each fine by themselves."""
-    faults = [
-        RecipeFault("", "", f"the recipe does not say `{setting.word}`", f"write for example `{setting.example}`")
-        for setting in SCHEMA.values()
-        if setting.required and setting.word not in settings
-    ]
-    faults += _length_faults(settings)
-    schedule, warmup = settings.get("schedule"), settings.get("warmup")
-    if isinstance(schedule, Call) and schedule.name == "steps":
-        faults += _steps_faults(schedule, settings)
-    if isinstance(warmup, Call):
-        faults += _warmup_faults(warmup)
-    return faults
 
 
 def build_recipe(settings: Mapping[str, SettingValue]) -> Recipe:
@@ -107,44 +88,17 @@ def override(
         changes["epochs"] = None
     if epochs is not None:
         changes["iterations"] = None
-    return replace(recipe, **changes)  # type: ignore[arg-type]
+    changed = replace(recipe, **changes)  # type: ignore[arg-type]
+    if faults := [fault for fault in _faults(changed) if fault not in _faults(recipe)]:
+        raise RecipeError("\n".join(faults))
+    return changed
 
 
-def _length_faults(settings: Mapping[str, SettingValue]) -> list[RecipeFault]:
-    if "iterations" in settings and "epochs" in settings:
-        return [RecipeFault("epochs", "", "the recipe says both `iterations` and `epochs`", "keep one of the two")]
-    if "iterations" not in settings and "epochs" not in settings:
-        message = "the recipe does not say how long to train"
-        return [RecipeFault("", "", message, "write for example `iterations 64k` or `epochs 20`")]
-    return []
-
-
-def _steps_faults(schedule: Call, settings: Mapping[str, SettingValue]) -> list[RecipeFault]:
-    given = dict(schedule.args)
-    at, unit = given.get("at"), given.get("unit", "iterations")
-    if not isinstance(at, tuple) or not at:
-        return []
-    if any(later <= earlier for earlier, later in pairwise(at)):
-        hint = f"write `at = {value_text(tuple(sorted(set(at))))}`"
-        return [RecipeFault("schedule", "at", "the places of `at` must rise", hint)]
-    length = settings.get(str(unit))
-    if isinstance(length, int) and at[-1] >= length:
-        change, end = value_text(at[-1]), value_text(length)
-        message = f"the learning rate would change at {change}, but training ends after {end} {unit}"
-        return [RecipeFault("schedule", "at", message, "place it earlier, or train longer")]
-    return []
-
-
-def _warmup_faults(warmup: Call) -> list[RecipeFault]:
-    given = dict(warmup.args)
-    ends = [name for name in ("iterations", "until_train_error") if given.get(name) is not None]
-    if len(ends) != 1:
-        message = "the warm-up has two ends" if ends else "the warm-up has no end"
-        hint = "write `warmup(lr = 0.01, iterations = 400)` or `warmup(lr = 0.01) until train_error < 80%`"
-        return [RecipeFault("warmup", "", message, hint)]
-    if given.get("ramp") == "linear" and "until_train_error" in ends:
-        return [RecipeFault("warmup", "ramp", "a linear warm-up needs a known length", "give it `iterations`")]
-    return []
+def _faults(recipe: Recipe) -> list[str]:
+    """What is wrong between settings, the length left aside: a run may be cut short before its schedule ends."""
+    settings = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    given = {word: value for word, value in settings.items() if value is not None}
+    return [fault.message for fault in recipe_faults(given) if (fault.word, fault.arg) not in OF_LENGTH]
 
 
 def _form_faults(settings: Mapping[str, SettingValue]) -> list[str]:
@@ -214,7 +168,9 @@ def _setting_text(word: str, value: SettingValue) -> Iterator[str]:
     match value:
         case Call(name="warmup"):
             error = value["until_train_error"]
-            clause = f" until train_error < {value.number('until_train_error') * 100:g}%" if error is not None else ""
+            clause = (
+                f" until train_error < {_share_text(value.number('until_train_error'))}" if error is not None else ""
+            )
             yield value.with_args(until_train_error=None).to_text() + clause
         case Call():
             yield f"{word} {value.to_text()}"
@@ -222,3 +178,9 @@ def _setting_text(word: str, value: SettingValue) -> Iterator[str]:
             yield f"{word} " + " -> ".join(step.to_text() for step in value if isinstance(step, Call))
         case _:
             yield f"{word} {value_text(value)}"
+
+
+def _share_text(share: float) -> str:
+    """80% for 0.8, and the plain number where a short percentage would be another one."""
+    percent = f"{share * 100:g}"
+    return f"{percent}%" if "e" not in percent and float(percent) / 100 == share else value_text(share)

@@ -17,135 +17,18 @@ How a checker uses it, for each line `WORD ...` of the block:
 3. `value_fault(arg, value)` says what is wrong with an evaluated value ("" if nothing): wrong kind, or out of range.
    Values are int, float, bool, str (names such as `he`) or a tuple of int; `80%` is 0.8 and `64k` is 64000.
 4. The settings so found go into a dict {WORD: value | Call | tuple of Call}; calls hold the arguments that were given,
-   defaults need not be filled in. `recipe.recipe_faults(settings)` reports what is wrong between settings (a missing
+   defaults may be missing. `recipe_checks.recipe_faults(settings)` reports what is wrong between settings (missing
    `data`, both `iterations` and `epochs`, ...), each fault with the word and the argument to underline.
 5. Without faults, `recipe.build_recipe(settings)` gives the Recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-Value = int | float | bool | str | tuple[int, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A word with its arguments, in the order of its form: sgd(lr = 0.1), pad(pixels = 4), flip."""
-
-    name: str
-    args: tuple[tuple[str, Value], ...] = ()
-
-    def __getitem__(self, arg: str) -> Value:
-        """The argument's value. Raises KeyError where the call does not hold it."""
-        return dict(self.args)[arg]
-
-    def integer(self, arg: str) -> int:
-        """An argument of kind "int"."""
-        value = self[arg]
-        assert isinstance(value, int)
-        return value
-
-    def number(self, arg: str) -> float:
-        """An argument of kind "float"."""
-        value = self[arg]
-        assert isinstance(value, int | float)
-        return float(value)
-
-    def integers(self, arg: str) -> tuple[int, ...]:
-        """An argument of kind "ints"."""
-        value = self[arg]
-        assert isinstance(value, tuple)
-        return value
-
-    def with_args(self, **changes: Value) -> Call:
-        """The same call with other values for some of its arguments."""
-        return Call(self.name, tuple((name, changes.get(name, value)) for name, value in self.args))
-
-    def to_text(self) -> str:
-        """The call as the language writes it."""
-        given = ", ".join(f"{name} = {value_text(value)}" for name, value in self.args if value is not None)
-        return f"{self.name}({given})" if given else self.name
-
-
-SettingValue = Value | Call | tuple[Call, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Arg:
-    """One argument, or the value of a plain setting. `default` None without `required` means: may be left out."""
-
-    name: str
-    kind: str  # "int", "float" (an int will do), "bool", "choice", "ints"
-    doc: str
-    default: Value = None
-    required: bool = False
-    choices: tuple[str, ...] = ()
-    least: float | None = None  # the smallest value allowed
-    above: float | None = None  # values must be larger than this
-    below: float | None = None  # values must be smaller than this
-    most: float | None = None  # the largest value allowed
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """One name that a setting accepts, with its arguments."""
-
-    name: str
-    doc: str
-    args: tuple[Arg, ...] = ()
-
-    def bind(self, given: Call) -> Call:
-        """The call with every argument of the form present, defaults filled in, in the form's order."""
-        known = dict(given.args)
-        return Call(self.name, tuple((arg.name, known.get(arg.name, arg.default)) for arg in self.args))
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One line of a `train` block: what may follow the word, and what holds where the line is missing."""
-
-    word: str
-    shape: str  # "value", "call", "chain" or "self"; see the head of this file
-    doc: str
-    example: str
-    value: Arg | None = None  # for shape "value"
-    forms: tuple[Form, ...] = ()  # for the other shapes
-    default: SettingValue = None
-    required: bool = False
-
-    def form(self, name: str) -> Form | None:
-        """The form of that name, if the setting accepts it."""
-        return next((form for form in self.forms if form.name == name), None)
-
-
-def _data_forms() -> tuple[Form, ...]:
-    validation = Arg("validation", "int", "training images set aside, the same ones for every seed", 0, least=0)
-    return (
-        Form(
-            "digits",
-            "scikit-learn's 1,797 handwritten digits, 8 x 8, upsampled; nothing to download",
-            (
-                Arg("size", "int", "height and width after upsampling, in pixels", 32, least=8, most=512),
-                Arg("test", "int", "images of the test set, drawn evenly from the classes", 360, least=10, most=1700),
-                validation,
-            ),
-        ),
-        Form("cifar10", "CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images, 32 x 32, ten classes", (validation,)),
-        Form("folder", "a folder or tar of images, train/<class>/* and test/<class>/*", (validation,)),
-    )
-
-
-def _augment_forms() -> tuple[Form, ...]:
-    pixels = Arg("pixels", "int", "width of the border", required=True, least=1, most=512)
-    size = Arg("size", "int", "side of the square", required=True, least=1)
-    p = Arg("p", "float", "probability", 0.5, least=0, most=1)
-    return (
-        Form("pad", "a border of zeros on every side, after normalisation", (pixels,)),
-        Form("random_crop", "a square cut out at a uniformly random place", (size,)),
-        Form("flip", "left and right swapped at random", (p,)),
-    )
+from resdsl.recipe_augment import augment_forms, mix_forms
+from resdsl.recipe_data import data_forms
+from resdsl.recipe_types import Arg, Call, Form, Setting
 
 
 def _optimizer_forms() -> tuple[Form, ...]:
@@ -178,16 +61,37 @@ def _optimizer_forms() -> tuple[Form, ...]:
 
 
 def _schedule_forms() -> tuple[Form, ...]:
+    times = Arg("times", "float", "factor at each change", 0.1, above=0, below=1)
     steps = (
         Arg("at", "ints", "where the rate changes, rising", required=True, least=1),
-        Arg("times", "float", "factor at each place", 0.1, above=0),
+        times,
         Arg("unit", "choice", "what `at` counts", "iterations", choices=("iterations", "epochs")),
     )
+    plateau = (
+        times,
+        Arg("patience", "int", "evaluations in a row without a new best", 5, least=1),
+        Arg("threshold", "float", "a new best is lower by more than this share of all images", 0.0, least=0, below=1),
+    )
     final = Arg("final", "float", "rate at the end", 0.0, least=0)
+    cycle = (
+        Arg("rise", "float", "share of the run in which the rate rises", 0.3, above=0, below=1),
+        Arg("start", "float", "the first rate, as a share of the base rate", 0.04, above=0, most=1),
+        final,
+    )
+    power = Arg("power", "float", "power of the share of the run that is left", 2.0, above=0, most=100)
     return (
         Form("constant", "the base learning rate throughout"),
         Form("steps", "the rate is multiplied by `times` at each place of `at`", steps),
+        Form(
+            "plateau",
+            "the rate is multiplied by `times` when the validation error, or without such a split the test error, "
+            "no longer falls",
+            plateau,
+        ),
         Form("cosine", "half a cosine from the base rate down", (final,)),
+        Form("linear", "a straight line from the base rate down", (final,)),
+        Form("polynomial", "from the base rate down, with a power of what is left of the run", (power, final)),
+        Form("one_cycle", "half a cosine up to the base rate and another one down (Smith and Topin 2017)", cycle),
     )
 
 
@@ -210,15 +114,17 @@ def _value(example: str, arg: Arg) -> Setting:
 
 
 def _image_settings() -> Iterator[Setting]:
-    yield Setting("data", "call", "the images", "data cifar10(validation = 5k)", forms=_data_forms(), required=True)
+    yield Setting("data", "call", "the images", "data cifar10(validation = 5k)", forms=data_forms(), required=True)
     yield Setting(
         "augment",
         "chain",
         "random changes of each training image",
         "augment pad(4) -> random_crop(32) -> flip",
-        forms=_augment_forms(),
+        forms=augment_forms(),
         default=(),
     )
+    mix = "images mixed with the one before them in the batch"
+    yield Setting("mix", "call", mix, "mix mixup(alpha = 0.2)", forms=mix_forms())
     normalize = (
         "pixels (0 to 1) to inputs: minus the mean image (He et al. 2015), or each channel to mean 0, deviation 1"
     )
@@ -240,6 +146,10 @@ def _update_settings() -> Iterator[Setting]:
     )
     yield _value("iterations 64k", Arg("iterations", "int", "length in steps", least=1))
     yield _value("epochs 20", Arg("epochs", "int", "length in passes over the training images", least=1))
+    accumulate = "parts of a batch that are done one after the other, for less memory; their gradients are added up"
+    yield _value("accumulate 4", Arg("accumulate", "int", accumulate, 1, least=1))
+    clip = "longest gradient of all parameters together; a longer one is scaled down to it"
+    yield _value("clip 1.0", Arg("clip", "float", clip, above=0))
     warmup = "warmup(lr = 0.01) until train_error < 80%"
     yield Setting("warmup", "self", "another learning rate at the start", warmup, forms=(_warmup_form(),))
 
@@ -251,6 +161,8 @@ def _other_settings() -> Iterator[Setting]:
     yield _value("label_smoothing 0.1", Arg("label_smoothing", "float", smoothing, 0.0, least=0, below=1))
     ema = "decay of a moving average of the weights, used for evaluation; 0 for none"
     yield _value("ema 0.999", Arg("ema", "float", ema, 0.0, least=0, below=1))
+    ema_warmup = "whether the average begins with a decay of (1 + n) / (10 + n) after n steps, where that is less"
+    yield _value("ema_warmup true", Arg("ema_warmup", "bool", ema_warmup, False))
     evaluate = "steps between evaluations; once an epoch where it is left out"
     yield _value("evaluate 500", Arg("evaluate", "int", evaluate, least=1))
     yield _value("seed 1", Arg("seed", "int", "of weights, order and augmentation", 1, least=0, below=2**63))
@@ -271,65 +183,3 @@ train {
   epochs 15
 }
 """
-
-
-def value_fault(arg: Arg, value: Value) -> str:
-    """What is wrong with `value` for this argument, as one sentence without a full stop; "" where it fits."""
-    if _is_kind(arg, value) and _is_in_range(arg, value):
-        return ""
-    return f"`{arg.name}` must be {_wanted(arg)}, not {value_text(value)}"
-
-
-def value_text(value: Value) -> str:
-    """A value as the language writes it."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case int() if value >= 1000 and value % 1000 == 0:
-            return f"{value // 1000}k"
-        case tuple():
-            return f"[{', '.join(value_text(item) for item in value)}]"
-        case _:
-            return str(value)
-
-
-LARGEST = 1.7e308  # beyond it an integer has no float; nan and infinity fail the comparison too
-
-_KINDS: dict[str, Callable[[Value], bool]] = {
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST,
-    "bool": lambda value: isinstance(value, bool),
-    "choice": lambda value: isinstance(value, str),
-    "ints": lambda value: isinstance(value, tuple) and len(value) > 0 and all(type(item) is int for item in value),
-}
-
-
-def _is_kind(arg: Arg, value: Value) -> bool:
-    return _KINDS[arg.kind](value) and (not arg.choices or value in arg.choices)
-
-
-def _is_in_range(arg: Arg, value: Value) -> bool:
-    items = value if isinstance(value, tuple) else (value,)
-    return all(
-        (arg.least is None or item >= arg.least)
-        and (arg.above is None or item > arg.above)
-        and (arg.below is None or item < arg.below)
-        and (arg.most is None or item <= arg.most)
-        for item in items
-        if isinstance(item, int | float)
-    )
-
-
-def _wanted(arg: Arg) -> str:
-    if arg.choices:
-        return "one of " + ", ".join(arg.choices)
-    ints = "a list of integers such as [32k, 48k]"
-    nouns = {"int": "an integer", "float": "a number", "bool": "true or false", "ints": ints}
-    bounds = [
-        f"{words} {bound:g}" if bound < 1e6 else f"{words} {bound}"
-        for words, bound in (("at least", arg.least), ("above", arg.above), ("below", arg.below), ("at most", arg.most))
-        if bound is not None
-    ]
-    return ", ".join(part for part in (nouns.get(arg.kind, arg.kind), " and ".join(bounds)) if part)

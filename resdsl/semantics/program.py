@@ -75,6 +75,18 @@ class Loader:
         scope = self._scope(file, [os.path.realpath(source.path)] if source.path else [])
         return Program(scope, self._scopes, Definitions(self._library))
 
+    def used_files(self) -> tuple[tuple[str, str], ...]:
+        """Path and text of every file that was used and does not come with resdsl, in the order of their paths.
+
+        A path begins with the place of the root it was found in, so that files of two roots do not meet: 0/blocks.res.
+        """
+        files = [file.source for file in self._files.values() if file is not None and not file.source.is_ours]
+        return tuple(sorted((self._path_in_roots(str(source.path)), source.text) for source in files))
+
+    def _path_in_roots(self, path: str) -> str:
+        place, root = next((place, root) for place, root in enumerate(self._roots) if _is_within(path, root))
+        return "/".join([str(place), *os.path.relpath(path, root).split(os.sep)])
+
     # --- files ---
 
     def _parse(self, source: SourceFile) -> tree.File | None:

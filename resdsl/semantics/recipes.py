@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from resdsl.diagnostics import Mistake, Problems
-from resdsl.recipe import Recipe, build_recipe, recipe_faults
-from resdsl.recipe_schema import SCHEMA, Arg, Call, Form, Setting, SettingValue, Value, value_fault
+from resdsl.recipe import Recipe, build_recipe
+from resdsl.recipe_checks import recipe_faults
+from resdsl.recipe_schema import SCHEMA
+from resdsl.recipe_types import Arg, Call, Form, Setting, SettingValue, Value, value_fault
 from resdsl.semantics.binding import Given, bind_parameters, given_arguments, match_arguments
 from resdsl.semantics.evaluate import Evaluator
 from resdsl.semantics.region import Region
 from resdsl.semantics.scope import Definitions, Scope
-from resdsl.semantics.values import Poison, Ref, Word, describe
+from resdsl.semantics.values import NoShortcut, Poison, Ref, Word, describe
 from resdsl.semantics.values import Value as LanguageValue
 from resdsl.source import Span
 from resdsl.suggest import closest, listed
@@ -217,8 +219,8 @@ class RecipeResolver:
         value = self.evaluator.evaluate(expr, scope)
         if isinstance(value, Poison):
             return None
-        if isinstance(value, (Ref, Word)):
-            value = value.name
+        if isinstance(value, (Ref, Word, NoShortcut)):
+            value = str(value)
         if isinstance(value, float) and arg.kind == "int" and value.is_integer():
             value = int(value)
         plain = value if isinstance(value, (int, float, bool, str, tuple)) else None

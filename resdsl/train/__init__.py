@@ -1,18 +1,22 @@
 """Training: a torch module and a Recipe in, a run folder out. Knows nothing of the language."""
 
 from resdsl.train.device import choose_device
-from resdsl.train.errors import TrainError
-from resdsl.train.loop import Result, seed_weights, train
+from resdsl.train.errors import ResumeError, TrainError
+from resdsl.train.loop import Result, seed_weights
 from resdsl.train.report import Evaluation, Plan, Reporter, SilentReporter
+from resdsl.train.session import train
+from resdsl.train.verify import verify_resume
 
 __all__ = [
     "Evaluation",
     "Plan",
     "Reporter",
     "Result",
+    "ResumeError",
     "SilentReporter",
     "TrainError",
     "choose_device",
     "seed_weights",
     "train",
+    "verify_resume",
 ]

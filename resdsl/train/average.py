@@ -7,18 +7,27 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """average <- decay * average + (1 - decay) * weights after every step; BN's statistics are taken as they are."""
+    """average <- decay * average + (1 - decay) * weights after every step; BN's statistics are taken as they are.
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    With `warmup` the decay begins at 1/10 and grows as (1 + n) / (10 + n) after n steps, so that the average soon
+    forgets the weights it began with.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, *, warmup: bool = False) -> None:
         self.model = deepcopy(model)
         self.decay = decay
+        self.warmup = warmup
         self._average: list[Tensor] = list(self.model.parameters())
         self._weights: list[Tensor] = list(model.parameters())
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
+    def decay_at(self, step: int) -> float:
+        """The decay after the update of a step, counted from 0."""
+        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+
     @torch.no_grad()
-    def update(self) -> None:
-        """After an update of the weights."""
-        torch._foreach_lerp_(self._average, self._weights, 1 - self.decay)
+    def update(self, step: int) -> None:
+        """After the update of the weights in a step, counted from 0."""
+        torch._foreach_lerp_(self._average, self._weights, 1 - self.decay_at(step))
         for kept, new in self._buffers:
             kept.copy_(new)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
-from resdsl.train.stream import Feed
+from resdsl.train.stream import AnyFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ def main_output(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, feed: Feed) -> Score:
+def evaluate(model: nn.Module, feed: AnyFeed) -> Score:
     """Score over every image of the feed, one view each; the model is in evaluation mode only meanwhile."""
     was_training = model.training
     model.eval()

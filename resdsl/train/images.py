@@ -1,181 +1,129 @@
-"""Image sets from disk: a folder or a tar of train/<class>/* and test/<class>/*, or CIFAR-10's own batch files."""
+"""Images from disk, either decoded into memory at once or left in their files for workers to read."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path, PurePosixPath
-from tarfile import BLOCKSIZE, TarError
-from tarfile import open as open_tar
+from pathlib import Path
+from random import Random
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from resdsl.recipe_schema import Call
-from resdsl.train.cifar import BATCH_FOLDER, load_batches
-from resdsl.train.data import ImageSet, NetworkInput, Progress
+from resdsl.recipe_types import Call
+from resdsl.train.cifar import find_batches
+from resdsl.train.data import FileSet, ImageSet, Loaded, NetworkInput, Note, Progress
+from resdsl.train.decode import BrokenImageError, Faults, Pixels, decode, open_image
 from resdsl.train.errors import DataError
+from resdsl.train.idx import FOLDERS, load_idx
+from resdsl.train.layout import Listing, Part, list_images
+from resdsl.train.missing import require_place
+from resdsl.train.sources import Source
+from resdsl.train.windows import RESIZING, CentralView, Sides, random_view, split_augment
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"}
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # whatever a file is called, no other decoder sees it
-FILE_LIMIT = 32 << 20  # bytes of one image file
-TOTAL_LIMIT = 8 << 30  # bytes of a tar's images together, and of all pixels once decoded
-SPLITS = ("train", "test")
-
-LAYOUT = "a folder, or a tar of it, with train/<class>/<image> and test/<class>/<image>"
-Loaded = tuple[tuple[str, ...], ImageSet, ImageSet]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One image file: where it belongs, what to call it in a message, and its bytes on demand."""
-
-    split: str
-    label: str
-    name: str
-    read: Callable[[], bytes]
+MIXED_SIZES = ("folder", "imagenet")  # the other data sets have images of one size
+AROUND_CROP = 8 / 7  # shorter side of an evaluated image over the crop's: 256 for 224, as usual
+NOT_RANDOM = Random(0)  # noqa: S311 (central views draw nothing from it)
 
 
-def load_images(data: Call, takes: NetworkInput, place: Path | None, progress: Progress) -> Loaded:
-    """Class names, training and test images of a folder or tar. Raises DataError for whatever is wrong with it."""
-    expected = f"{LAYOUT}{f', or the folder {BATCH_FOLDER}' if data.name == 'cifar10' else ''}"
-    if place is None:
-        raise DataError(f"the recipe's data {data.name} need --data DIR: {expected}")
-    if not place.exists():
-        raise DataError(f"there is no {place}; --data takes {expected}")
-    if data.name == "cifar10":
-        for folder in (place, place / BATCH_FOLDER):
-            if (folder / "data_batch_1").exists():
-                return _in_channels(load_batches(folder), takes.channels)
-    entries = list(_folder_entries(place) if place.is_dir() else _tar_entries(place))
-    for split in SPLITS:
-        if not any(entry.split == split for entry in entries):
-            raise DataError(f"{place} holds no images under {split}/<class>/; it must be {expected}")
-    names = _class_names(place, entries)
-    sides = takes.sides or _sides_of_first(entries[0])
-    _check_total(place, entries, takes.channels * sides[0] * sides[1])
-    train, test = _decode_all(entries, names, takes.channels, sides, progress)
-    return names, train, test
+def load_images(
+    data: Call,
+    takes: NetworkInput,
+    place: Path | None,
+    augment: tuple[Call, ...],
+    limit: int,
+    progress: Progress,
+    note: Note,
+) -> Loaded:
+    """Class names, training and test images; streamed where `augment` resizes them or more than `limit` bytes are
+    needed. Raises DataError for whatever is wrong with them.
+    """
+    place = require_place(data.name, place)
+    if data.name in FOLDERS:
+        return load_idx(data.name, place, takes.channels)
+    if data.name in {"cifar10", "cifar100"} and (batches := find_batches(data.name, place, takes.channels)):
+        return batches
+    return _load_files(data, list_images(data.name, place), takes, augment, limit, progress, note)
 
 
-def _folder_entries(root: Path) -> Iterator[_Entry]:
-    for split in SPLITS:
-        for folder in _listing(root / split):
-            if folder.is_dir():
-                files = (path for path in _listing(folder) if path.suffix.lower() in SUFFIXES)
-                yield from (_Entry(split, folder.name, str(path), path.read_bytes) for path in files)
+def _load_files(
+    data: Call,
+    listing: Listing,
+    takes: NetworkInput,
+    augment: tuple[Call, ...],
+    limit: int,
+    progress: Progress,
+    note: Note,
+) -> Loaded:
+    strict = bool(dict(data.args).get("strict"))
+    resizes = data.name in MIXED_SIZES and any(step.name in RESIZING for step in augment)
+    cut = random_view(split_augment(augment)[0]) if resizes else None
+    sides = takes.sides or (cut.sides if cut else _sides_of_first(listing))
+    if cut is not None and cut.sides != sides:
+        raise DataError(f"the augmentation gives {cut.size} x {cut.size}, but the network takes {takes.text}")
+    central = CentralView(sides, _shorter_side(data, sides, resizes=resizes))
+    images = len(listing.train.places) + len(listing.test.places)
+    shape = (takes.channels, *sides)
+    if cut is not None or images * takes.channels * sides[0] * sides[1] > limit:
+
+        def in_files(part: Part) -> FileSet:
+            return FileSet(listing.source, part.places, part.labels, shape, cut or central, central, note, strict)
+
+        return listing.classes, in_files(listing.train), in_files(listing.test)
+
+    def in_memory(part: Part, before: int) -> ImageSet:
+        faults = Faults(len(part.places), note, strict=strict)
+        return decode_all(listing.source, part, shape, central, faults, lambda done: progress(before + done, images))
+
+    train = in_memory(listing.train, 0)
+    return listing.classes, train, in_memory(listing.test, len(listing.train.places))
 
 
-def _listing(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror}") from None
+def _shorter_side(data: Call, sides: Sides, *, resizes: bool) -> int | None:
+    wanted = dict(data.args).get("resize")
+    if isinstance(wanted, int) and wanted:
+        if wanted < max(sides):
+            raise DataError(f"resize = {wanted} is smaller than the network's {sides[0]} x {sides[1]}")
+        return wanted
+    return round(max(sides) * AROUND_CROP) if resizes or data.name == "imagenet" else None
 
 
-def _tar_entries(archive: Path) -> list[_Entry]:
-    # Read in one pass into memory: nothing is unpacked, so no name in the archive can reach the disk.
-    entries: list[_Entry] = []
-    total = 0
-    try:
-        with open_tar(archive, "r|*") as tar:
-            for member in tar:
-                total += member.size + BLOCKSIZE  # its header, so that empty members count too
-                if member.size > FILE_LIMIT or total > TOTAL_LIMIT:
-                    raise DataError(f"{archive} is too large to be read into memory, at {member.name}: unpack it first")
-                parts = PurePosixPath(member.name).parts[-3:]
-                if not member.isreg() or len(parts) != 3 or parts[0] not in SPLITS or parts[1].startswith("."):
-                    continue
-                if PurePosixPath(parts[2]).suffix.lower() not in SUFFIXES or parts[2].startswith("."):
-                    continue
-                file = tar.extractfile(member)
-                assert file is not None
-                entries.append(_Entry(parts[0], parts[1], f"{archive}:{member.name}", BytesIO(file.read()).getvalue))
-            # tarfile takes a cut between two files for the end; a whole archive ends in two blocks of zeros.
-            assert tar.fileobj is not None
-            if tar.fileobj.read(BLOCKSIZE) != bytes(BLOCKSIZE):
-                raise TarError("it is cut short")
-    except (TarError, EOFError, OSError) as error:
-        raise DataError(f"{archive} is neither a folder nor a readable tar ({error})") from None
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _class_names(place: Path, entries: list[_Entry]) -> tuple[str, ...]:
-    train, test = ({entry.label for entry in entries if entry.split == split} for split in SPLITS)
-    if odd := sorted(train ^ test):
-        where, other = ("train", "test") if odd[0] in train else ("test", "train")
-        raise DataError(f"{place} has images of class {odd[0]} under {where}/ but none under {other}/")
-    return tuple(sorted(train))
-
-
-def _sides_of_first(entry: _Entry) -> tuple[int, int]:
-    with _opened(entry) as image:
-        return image.height, image.width
-
-
-def _check_total(place: Path, entries: list[_Entry], pixels: int) -> None:
-    if len(entries) * pixels > TOTAL_LIMIT:
-        needed = len(entries) * pixels / (1 << 30)
-        raise DataError(f"the {len(entries):,} images of {place} need {needed:.0f} GiB of memory; the limit is 8")
-
-
-def _decode_all(
-    entries: list[_Entry], names: tuple[str, ...], channels: int, sides: tuple[int, int], progress: Progress
-) -> list[ImageSet]:
-    sets = []
-    done = 0
-    # PIL decodes outside the interpreter's lock, so threads do help.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for split in SPLITS:
-            members = [entry for entry in entries if entry.split == split]
-            pixels = torch.empty(len(members), channels, *sides, dtype=torch.uint8)
-            target = pixels.numpy()
-            for first in range(0, len(members), 512):
-                part = members[first : first + 512]
-                for place, decoded in enumerate(pool.map(lambda entry: _decode(entry, channels, sides), part), first):
-                    target[place] = decoded
-                done += len(part)
-                progress(done, len(entries))
-            sets.append(ImageSet(pixels, torch.tensor([names.index(entry.label) for entry in members])))
-    return sets
-
-
-def _decode(entry: _Entry, channels: int, sides: tuple[int, int]) -> NDArray[np.uint8]:
-    with _opened(entry) as image:
-        # The header says the size: a picture of another size, or a bomb, is refused before it is decoded.
-        if (image.height, image.width) != sides:
-            wanted = f"{sides[0]} x {sides[1]}"
-            raise DataError(f"{entry.name} is {image.height} x {image.width}, but the network takes {wanted}")
+def _sides_of_first(listing: Listing) -> Sides:
+    for place in listing.train.places.tolist()[:100]:
         try:
-            decoded = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{entry.name} is corrupt ({error})") from None
-    return decoded.reshape(*sides, channels).transpose(2, 0, 1)
+            image = open_image(listing.source, place)
+        except BrokenImageError:
+            continue
+        return image.height, image.width
+    raise DataError(f"{listing.source.name(int(listing.train.places[0]))} and the images behind it are corrupt")
 
 
-def _opened(entry: _Entry) -> Image.Image:
-    try:
-        return Image.open(BytesIO(entry.read()), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise DataError(f"{entry.name} is not an image, or is corrupt") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{entry.name} cannot be read ({error})") from None
+def decode_all(
+    source: Source,
+    part: Part,
+    shape: tuple[int, int, int],
+    view: CentralView,
+    faults: Faults,
+    progress: Callable[[int], None],
+) -> ImageSet:
+    """All images of a part in memory, as (N, C, H, W) of `shape` each; corrupt ones are left out. Raises DataError."""
+    places = part.places.tolist()
+    pixels = torch.empty(len(places), *shape, dtype=torch.uint8)
+    target = pixels.numpy()
+    kept: list[int] = []
 
+    def read(place: int) -> Pixels | BrokenImageError:
+        try:
+            return decode(source, place, shape[0], view, NOT_RANDOM)
+        except BrokenImageError as error:
+            return error
 
-def _in_channels(loaded: Loaded, channels: int) -> Loaded:
-    names, train, test = loaded
-    return (names, train, test) if channels == 3 else (names, _gray(train), _gray(test))
-
-
-def _gray(images: ImageSet) -> ImageSet:
-    # ITU-R 601 luma, as PIL's convert("L") weighs the colours.
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    parts = [
-        (part * weights).sum(dim=1, keepdim=True).round().to(torch.uint8) for part in torch.split(images.pixels, 4096)
-    ]
-    return ImageSet(torch.cat(parts), images.labels)
+    # Pillow decodes outside the interpreter's lock, so threads do help.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for first in range(0, len(places), 512):
+            for index, image in enumerate(pool.map(read, places[first : first + 512]), first):
+                if isinstance(image, BrokenImageError):
+                    faults.add(index, str(image), "left out")
+                else:
+                    target[len(kept)] = image.transpose(2, 0, 1)
+                    kept.append(index)
+            progress(min(first + 512, len(places)))
+    return ImageSet(pixels[: len(kept)], part.labels[torch.tensor(kept, dtype=torch.long)])

@@ -9,11 +9,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While it is open, the first SIGINT or SIGTERM only sets `requested`; a second one acts as it always did."""
+    """While it is open, the first SIGINT or SIGTERM is only kept in `signal`; a second one acts as it always did."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.signal: int | None = None
         self._before: dict[int, object] = {}
+
+    @property
+    def requested(self) -> bool:
+        """The run should stop."""
+        return self.signal is not None
 
     def __enter__(self) -> Self:
         # Only the main thread may set handlers; elsewhere signals keep their meaning.
@@ -25,7 +30,7 @@ class Interrupt:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.signal = number
         self._restore()
 
     def _restore(self) -> None:

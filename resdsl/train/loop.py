@@ -1,31 +1,31 @@
-"""The training loop: a torch module and a recipe in, a run folder and a Result out."""
+"""The training loop: the state of a run, how it goes on by a step, and how it is saved and restored."""
 
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
 from resdsl.train import record
-from resdsl.train.augment import check_augment
 from resdsl.train.average import WeightAverage
-from resdsl.train.checkpoint import FILE_NAME, random_state, save_checkpoint
-from resdsl.train.curves import WITHOUT, draw_curves
-from resdsl.train.data import DataSet, NetworkInput, load_data, network_input
-from resdsl.train.errors import DataError, DivergedError
+from resdsl.train.checkpoint import FILE_NAME, keep_checkpoint, random_state, set_random_state
+from resdsl.train.data import DataSet, NetworkInput
+from resdsl.train.diverged import all_finite
+from resdsl.train.errors import ResumeError
 from resdsl.train.evaluate import evaluate
+from resdsl.train.events import Events
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.normalize import fit_normalization
 from resdsl.train.optim import build_optimizer, set_lr, used_lr
-from resdsl.train.report import Evaluation, Plan, Reporter, SilentReporter
-from resdsl.train.schedule import known_warmup_end, lr_at, run_length
+from resdsl.train.report import Evaluation, Reporter
+from resdsl.train.schedule import known_warmup_end, lr_at, plateau_drops, run_length
 from resdsl.train.step import Tally, make_step
-from resdsl.train.stream import Feed, TrainingStream
+from resdsl.train.stream import open_feed, open_stream, training_pixels
 
 WINDOW = 25  # steps between looks at the training loss; each look waits for the device
 SAVE_SECONDS = 60.0  # between checkpoints; the last one is written in any case
@@ -33,7 +33,10 @@ SAVE_SECONDS = 60.0  # between checkpoints; the last one is written in any case
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. Errors are top-1, in [0, 1], after the last step; `seconds` has training and evaluation."""
+    """How a run ended. Errors are top-1, in [0, 1], of the last evaluation, nan where it was stopped before the first.
+
+    `seconds` has training and evaluation, `stopped_by` the number of the signal that ended the run early.
+    """
 
     steps: int
     planned_steps: int
@@ -44,6 +47,7 @@ class Result:
     folder: Path
     checkpoint: Path
     pictures: tuple[Path, ...]
+    stopped_by: int | None
 
     @property
     def interrupted(self) -> bool:
@@ -60,58 +64,11 @@ class Progress:
     seconds: float
 
 
-def train(
-    model: nn.Module,
-    recipe: Recipe,
-    run_dir: Path,
-    *,
-    classes: int,
-    input_shape: tuple[object, ...],
-    name: str,
-    device: torch.device | str = "cpu",
-    data_dir: Path | None = None,
-    spec_text: str = "",
-    spec_hash: str = "",
-    auxiliary_weights: Sequence[float] = (),
-    reporter: Reporter | None = None,
-) -> Result:
-    """Train `model` by the recipe and leave everything about it in `run_dir`, which must be empty or new.
-
-    `input_shape` is (C, H, W), sides that are not integers being free, or (length,). The model gives logits
-    (N, classes), or a tuple of them, the main head first; `auxiliary_weights` weigh the losses of the others.
-    Raises TrainError for the user's mistakes: data that are missing or do not fit, a folder in use, a lost run.
-    """
-    device = torch.device(device)
-    reporter = reporter or SilentReporter()
-    takes = network_input(input_shape, recipe.data)
-    data = load_data(recipe.data, takes, classes, data_dir, reporter.loading)
-    _check_recipe(recipe, data)
-    record.open_run_folder(run_dir)
-    record.write_start(run_dir, name, recipe, spec_text, spec_hash, device)
-    run = _Run(model, recipe, run_dir, data, takes, device, auxiliary_weights, reporter)
-    run.identity = {"network": name, "spec": spec_text, "hash": spec_hash, "classes": list(data.classes)}
-    reporter.begin(Plan(name, run.length.steps, recipe.batch, len(data.train), str(device), run_dir))
-    with Interrupt() as interrupt:
-        run.steps(interrupt)
-    pictures = draw_curves(run_dir, name, run.metrics)
-    if not pictures:
-        reporter.note(WITHOUT)
-    return run.result(tuple(pictures))
+class NotFiniteError(Exception):
+    """A loss or a weight is no longer a finite number; found only when somebody looked."""
 
 
-def seed_weights(seed: int) -> None:
-    """Seed torch's own generators; call it before the model is made, so that the seed decides its weights."""
-    torch.manual_seed(seed)
-
-
-def _check_recipe(recipe: Recipe, data: DataSet) -> None:
-    images, _, height, width = data.train.pixels.shape
-    check_augment(recipe.augment, (height, width))
-    if recipe.batch > images:
-        raise DataError(f"batch {recipe.batch} is larger than the training set of {images} images")
-
-
-class _Run:
+class Run:
     """One run: every decision is taken when it is made, so that the loop itself has none to take."""
 
     def __init__(
@@ -128,72 +85,97 @@ class _Run:
         self.recipe, self.folder, self.reporter = recipe, folder, reporter
         memory_format = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model = model.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
-        self.normalization = fit_normalization(recipe.normalize, data.train.pixels)
+        self.normalization = fit_normalization(recipe.normalize, training_pixels(data.train))
         self.train_feed, self.test_feed = (
-            Feed(images, self.normalization, device, flat=takes.flat) for images in (data.train, data.test)
+            open_feed(images, self.normalization, device, flat=takes.flat) for images in (data.train, data.test)
         )
-        self.validation_feed = data.validation and Feed(data.validation, self.normalization, device, flat=takes.flat)
-        self.stream = TrainingStream(self.train_feed, recipe)
+        self.validation_feed = data.validation and open_feed(
+            data.validation, self.normalization, device, flat=takes.flat
+        )
+        self.stream = open_stream(self.train_feed, recipe)
         self.length = run_length(recipe, len(data.train))
         self.optimizer = build_optimizer(self.model, recipe)
-        self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
+        self.average = WeightAverage(self.model, recipe.ema, warmup=recipe.ema_warmup) if recipe.ema else None
         self.step = make_step(self.model, self.optimizer, recipe, self.train_feed, auxiliary_weights)
         self.progress = Progress(0, known_warmup_end(recipe), 0.0)
+        self.tally = Tally(device)
         self.identity: dict[str, Any] = {}
+        self.events: Events | None = None
         self.metrics: list[dict[str, float | None]] = []
-        self.saved_at = time.perf_counter()
+        self.drops = 0  # how often the plateau schedule has lowered the learning rate; follows from the metrics
+        self.saved_at = self.begun = time.perf_counter()
+        self.saved_step: int | None = None
         seed_weights(recipe.seed)
 
+    @property
+    def is_finished(self) -> bool:
+        """The last step is done, and evaluated."""
+        last = self.metrics[-1]["step"] if self.metrics else None
+        return self.progress.step == self.length.steps == last
+
     def steps(self, interrupt: Interrupt) -> None:
-        """The loop: until the last step, or the signal to stop; then a last evaluation and checkpoint."""
-        begun = time.perf_counter()
-        tally = Tally(self.train_feed.labels.device)
+        """The loop: until the last step and its evaluation, or the signal to stop; then a checkpoint.
+
+        A stopped run is not evaluated: nothing may happen to it that would not have happened without the signal.
+        """
+        self.begun = time.perf_counter() - self.progress.seconds
+        if not self.progress.step:
+            self.tally.begin_period()
         while self.progress.step < self.length.steps and not interrupt.requested:
+            self.advance()
             step = self.progress.step
-            set_lr(self.optimizer, lr_at(self.recipe, self.length, step, self.progress.warmup_end))
-            tally.add(*self.step(*self.stream.batch(step)), self.recipe.batch)
-            if self.average is not None:
-                self.average.update()
-            self.progress.step = step = step + 1
             self.reporter.stepped(step, used_lr(self.optimizer))
             if step % WINDOW == 0:
-                self._look(tally)
+                self.look()
             if self._evaluation_is_due(step):
-                self._evaluate(tally, begun)
-                self._save_now_and_then()
-        if self.progress.step and (not self.metrics or self.metrics[-1]["step"] != self.progress.step):
-            self._evaluate(tally, begun)
-        self._save()
-        if self.progress.warmup_end is None:
+                self._evaluate()
+            if step < self.length.steps and time.perf_counter() - self.saved_at > SAVE_SECONDS:
+                self.save()
+        self.stream.close()
+        if self.progress.step == self.length.steps and not self.is_finished:
+            self._evaluate()
+            self.save()
+        elif self.saved_step != self.progress.step:
+            self.save()
+        if self.progress.warmup_end is None and self.is_finished:
             self.reporter.note("the warm-up never ended: the training error stayed above its bound")
 
-    def _evaluation_is_due(self, step: int) -> bool:
-        if step == self.length.steps:
-            return False  # the last one comes after the loop, whatever ended it
-        every = self.recipe.evaluate
-        return step % every == 0 if every else self.length.ends_epoch(step)
+    def advance(self) -> Tensor:
+        """One update of the weights; its mean loss, left on the device."""
+        step = self.progress.step
+        set_lr(self.optimizer, lr_at(self.recipe, self.length, step, self.progress.warmup_end, self.drops))
+        loss, wrong = self.step(*self.stream.batch(step))
+        self.tally.add(loss, wrong, self.recipe.batch)
+        if self.average is not None:
+            self.average.update(step)
+        self.progress.step = step + 1
+        return loss
 
-    def _look(self, tally: Tally) -> None:
-        score = tally.window()
-        self._refuse_nan(score.loss)
+    def look(self) -> None:
+        """The loss and error of the last few steps: to be told, and perhaps to end the warm-up."""
+        score = self.tally.window()
+        if not math.isfinite(score.loss):
+            raise NotFiniteError
         self.reporter.measured(score.loss, score.error)
         warmup = self.recipe.warmup
         if warmup is not None and self.progress.warmup_end is None and score.error < warmup.number("until_train_error"):
             self.progress.warmup_end = self.progress.step
             self.reporter.note(f"warm-up ends at iteration {self.progress.step}: training error {score.error:.1%}")
 
-    def _refuse_nan(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            place = f"by iteration {self.progress.step}, at learning rate {used_lr(self.optimizer):g}"
-            raise DivergedError(f"the training loss is no longer a number {place}: try a lower rate or a warm-up")
+    def _evaluation_is_due(self, step: int) -> bool:
+        if step == self.length.steps:
+            return False  # the last one comes after the loop
+        every = self.recipe.evaluate
+        return step % every == 0 if every else self.length.ends_epoch(step)
 
-    def _evaluate(self, tally: Tally, begun: float) -> None:
-        train = tally.period()
-        self._refuse_nan(train.score.loss)
+    def _evaluate(self) -> None:
+        train = self.tally.period()
+        if not math.isfinite(train.score.loss):
+            raise NotFiniteError
         model = self.average.model if self.average else self.model
         test = evaluate(model, self.test_feed)
         validation = evaluate(model, self.validation_feed) if self.validation_feed else None
-        self.progress.seconds = time.perf_counter() - begun
+        self.progress.seconds = time.perf_counter() - self.begun
         evaluation = Evaluation(
             step=self.progress.step,
             epoch=self.length.epochs(self.progress.step),
@@ -207,35 +189,63 @@ class _Run:
             seconds=self.progress.seconds,
             images_per_second=train.images / train.seconds,
         )
-        self.metrics.append(evaluation.as_dict())
         record.append_metrics(self.folder, evaluation)
+        if self.events is not None:
+            self.events.add(evaluation)
         self.reporter.evaluated(evaluation)
-        tally.begin_period()
+        self.take_up(evaluation.as_dict())
+        self.tally.begin_period()
 
-    def _save_now_and_then(self) -> None:
-        if time.perf_counter() - self.saved_at > SAVE_SECONDS:
-            self._save()
+    def take_up(self, row: dict[str, float | None]) -> None:
+        """Let an evaluation decide what it may decide: the learning rate of a plateau schedule."""
+        self.metrics.append(row)
+        drops = plateau_drops(self.recipe, self.metrics, self.progress.warmup_end)
+        if drops > self.drops and self.progress.step < self.length.steps:
+            self.reporter.note(f"the error no longer falls: lower learning rate from iteration {self.progress.step} on")
+        self.drops = drops
 
-    def _save(self) -> None:
-        content = {
+    def save(self) -> None:
+        """Write a checkpoint, unless the weights are lost: the last one is a good one. Raises StorageError."""
+        if not all_finite(self.model.state_dict().values()):
+            raise NotFiniteError
+        self.progress.seconds = time.perf_counter() - self.begun
+        keep_checkpoint(self.folder, self.state())
+        self.saved_at, self.saved_step = time.perf_counter(), self.progress.step
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on, and what tells it apart from other runs."""
+        return {
             **self.identity,
             "recipe": self.recipe.as_dict(),
+            "recipe_text": self.recipe.to_text(),
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
-            "progress": {
-                "step": self.progress.step,
-                "warmup_end": self.progress.warmup_end,
-                "seconds": self.progress.seconds,
-            },
+            "progress": asdict(self.progress),
+            "tally": self.tally.state(),
+            "metrics": self.metrics,
             "random": random_state(),
             "normalization": {"mean": self.normalization.mean, "deviation": self.normalization.deviation},
         }
-        save_checkpoint(self.folder / FILE_NAME, content)
-        self.saved_at = time.perf_counter()
 
-    def result(self, pictures: tuple[Path, ...]) -> Result:
-        """The run as its last evaluation saw it; errors are nan where it was stopped before the first step."""
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Be where `state` was taken. Raises ResumeError where the model's tensors are others."""
+        try:
+            self.model.load_state_dict(saved["model"])
+            if self.average is not None:
+                self.average.model.load_state_dict(saved["average"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            message = "the model is not the one of the run: its tensors differ"
+            raise ResumeError(message, str(error).splitlines()) from None
+        self.progress = Progress(**saved["progress"])
+        self.tally.restore(saved["tally"])
+        self.metrics = list(saved["metrics"])
+        self.drops = plateau_drops(self.recipe, self.metrics, self.progress.warmup_end)
+        set_random_state(saved["random"])
+
+    def result(self, pictures: tuple[Path, ...], stopped_by: int | None) -> Result:
+        """The run as its last evaluation saw it."""
         last = self.metrics[-1] if self.metrics else {"train_error": math.nan, "test_error": math.nan}
         train_error, test_error = last["train_error"], last["test_error"]
         assert train_error is not None
@@ -250,4 +260,10 @@ class _Run:
             folder=self.folder,
             checkpoint=self.folder / FILE_NAME,
             pictures=pictures,
+            stopped_by=stopped_by if self.progress.step < self.length.steps else None,
         )
+
+
+def seed_weights(seed: int) -> None:
+    """Seed torch's own generators; call it before the model is made, so that the seed decides its weights."""
+    torch.manual_seed(seed)

@@ -1,9 +1,12 @@
 """Pixels to network inputs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+PIECE = 1024  # images
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +25,31 @@ class Normalization:
         return Normalization(self.mean.to(device), self.deviation.to(device))
 
 
-def fit_normalization(kind: str, pixels: Tensor) -> Normalization:
-    """The normalisation that a recipe names, from the training images (N, C, H, W) in uint8.
+def fit_normalization(kind: str, pixels: Tensor | Iterable[Tensor]) -> Normalization:
+    """The normalisation that a recipe names, from the training images (N, C, H, W) in uint8, whole or in pieces.
 
     per_pixel_mean subtracts the mean image and does not scale, as He et al. 2015 section 4.2 do; mean_std brings
-    each channel to mean 0 and deviation 1.
+    each channel to mean 0 and deviation 1; none needs no images and looks at one piece only.
     """
-    channels = pixels.shape[1]
-    ones = torch.ones(channels, 1, 1)
-    match kind:
-        case "per_pixel_mean":
-            return Normalization(_mean(pixels, squared=False), ones)
-        case "mean_std":
-            mean = _mean(pixels, squared=False).mean(dim=(1, 2), keepdim=True)
-            square = _mean(pixels, squared=True).mean(dim=(1, 2), keepdim=True)
-            return Normalization(mean, (square - mean * mean).clamp_min(1e-12).sqrt())
-        case _:
-            return Normalization(torch.zeros_like(ones), ones)
-
-
-def _mean(pixels: Tensor, *, squared: bool) -> Tensor:
-    total = torch.zeros(pixels.shape[1:], dtype=torch.float64)
     # In pieces: the whole set in float64 would take eight times its size.
-    for piece in torch.split(pixels, 1024):
+    pieces = iter(torch.split(pixels, PIECE) if isinstance(pixels, Tensor) else pixels)
+    if kind == "none":
+        ones = torch.ones(next(pieces).shape[1], 1, 1)
+        return Normalization(torch.zeros_like(ones), ones)
+    mean, square = _means(pieces)
+    if kind == "per_pixel_mean":
+        return Normalization(mean.float(), torch.ones(len(mean), 1, 1))
+    mean, square = (moment.mean(dim=(1, 2), keepdim=True) for moment in (mean, square))
+    return Normalization(mean.float(), (square - mean * mean).clamp_min(1e-12).sqrt().float())
+
+
+def _means(pieces: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean image and mean of the squares (C, H, W) in float64, of pixels between 0 and 1."""
+    images = 0
+    total, squares = torch.zeros(2, dtype=torch.float64)
+    for piece in pieces:
         values = piece.double() / 255
-        total += (values * values if squared else values).sum(dim=0).cpu()
-    return (total / len(pixels)).float()
+        total = total + values.sum(dim=0).cpu()
+        squares = squares + (values * values).sum(dim=0).cpu()
+        images += len(piece)
+    return total / images, squares / images

@@ -2,18 +2,20 @@
 
 import json
 import platform
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from resdsl.files import replace_text
 from resdsl.recipe import Recipe
-from resdsl.train.errors import TrainError
+from resdsl.train.errors import StorageError, TrainError, is_full_disk
 from resdsl.train.report import Evaluation
 
-METRICS = "metrics.jsonl"
+METRICS, ENVIRONMENT, ARGUMENTS = "metrics.jsonl", "environment.json", "arguments.json"
 
 
 def open_run_folder(folder: Path) -> None:
@@ -21,24 +23,77 @@ def open_run_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise TrainError(f"{folder} is not empty: name another folder with --out")
+            also = ", or go on with the run in it with --resume" if (folder / ENVIRONMENT).exists() else ""
+            raise TrainError(f"{folder} is not empty: name another folder with --out{also}")
     except OSError as error:
         raise TrainError(f"cannot make the run folder {folder}: {error.strerror}") from None
 
 
-def write_start(folder: Path, name: str, recipe: Recipe, spec_text: str, spec_hash: str, device: torch.device) -> None:
-    """spec.res, recipe.json and environment.json, before the first step."""
+def write_start(
+    folder: Path,
+    name: str,
+    recipe: Recipe,
+    spec_text: str,
+    spec_hash: str,
+    device: torch.device,
+    arguments: Mapping[str, object],
+    files: Mapping[str, str],
+    *,
+    deterministic: bool,
+) -> None:
+    """arguments.json, spec.res, recipe.json, environment.json and `files`, texts by path, before the first step.
+
+    The first one comes first: with it a run can be begun again, however early it was killed.
+    """
+    replace_text(folder / ARGUMENTS, _json(arguments))
     replace_text(folder / "spec.res", spec_text)
     used = {"network": name, "hash": spec_hash, "recipe": recipe.as_dict(), "text": recipe.to_text()}
     replace_text(folder / "recipe.json", _json(used))
-    replace_text(folder / "environment.json", _json(environment(device)))
+    replace_text(folder / ENVIRONMENT, _json(environment(device) | {"deterministic": deterministic, "resumed": []}))
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        replace_text(folder / path, text)
+
+
+def write_resumption(folder: Path, step: int, device: torch.device) -> None:
+    """Add to environment.json where and when the run went on, from which step."""
+    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    begun["resumed"].append({"step": step} | environment(device))
+    replace_text(folder / ENVIRONMENT, _json(begun))
+
+
+def read_arguments(folder: Path) -> dict[str, Any]:
+    """What write_start was given to make the network again. Raises TrainError where the folder holds no run."""
+    try:
+        arguments = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise TrainError(f"there is no folder {folder}") from None
+        raise TrainError(f"{folder} is not a run folder, or was written by another version of resdsl") from None
+    except OSError as error:
+        raise TrainError(f"cannot read {folder / ARGUMENTS}: {error.strerror}") from None
+    except ValueError:
+        raise TrainError(f"{folder / ARGUMENTS} is damaged") from None
+    if not isinstance(arguments, dict):
+        raise TrainError(f"{folder / ARGUMENTS} is damaged")
+    return arguments
 
 
 def append_metrics(folder: Path, evaluation: Evaluation) -> None:
-    """One more line of metrics.jsonl; what is not a finite number, which JSON cannot say, becomes null."""
-    row = {key: value if value is not None and isfinite(value) else None for key, value in evaluation.as_dict().items()}
-    with (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """One more line of metrics.jsonl. Raises StorageError where the disk is full."""
+    try:
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(_line(evaluation.as_dict()))
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        message = f"no space left in {folder} for the evaluation of iteration {evaluation.step:,}"
+        raise StorageError(f"{message}: the last checkpoint is kept") from None
+
+
+def replace_metrics(folder: Path, rows: Iterable[Mapping[str, float | None]]) -> None:
+    """Let metrics.jsonl have these lines and no others."""
+    replace_text(folder / METRICS, "".join(map(_line, rows)))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float | None]]:
@@ -58,6 +113,12 @@ def environment(device: torch.device) -> dict[str, object]:
         "precision": "bfloat16 autocast" if on_gpu else "float32",
         "threads": torch.get_num_threads(),
     }
+
+
+def _line(row: Mapping[str, float | None]) -> str:
+    # What is not a finite number, which JSON cannot say, becomes null.
+    finite = {key: value if value is not None and isfinite(value) else None for key, value in row.items()}
+    return json.dumps(finite) + "\n"
 
 
 def _json(value: object) -> str:

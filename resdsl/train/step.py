@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
@@ -11,34 +12,69 @@ from torch import Tensor, nn
 from resdsl.recipe import Recipe
 from resdsl.train.errors import TrainError
 from resdsl.train.evaluate import Score
-from resdsl.train.stream import Feed
+from resdsl.train.mix import Mixed, Targets
+from resdsl.train.stream import FeedBase
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Step = Callable[[Tensor, Targets], tuple[Tensor, Tensor]]
 
 
 def make_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, feed: Feed, auxiliary_weights: Sequence[float]
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    feed: FeedBase,
+    auxiliary_weights: Sequence[float],
 ) -> Step:
-    """The function (inputs, labels) -> (mean loss of the main head, wrong images), both left on the device."""
+    """The function (inputs, targets) -> (mean loss of the main head, wrong images), both left on the device.
+
+    With `accumulate` the batch goes through the network in equal parts whose gradients are added up.
+    """
     weights = (1.0, *auxiliary_weights)
+    size = recipe.batch // recipe.accumulate
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-
-    def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def part(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         with feed.precision():
             output = model(inputs)
         heads = output if isinstance(output, tuple) else (output,)
         if len(heads) != len(weights):
             raise TrainError(f"the model has {len(heads) - 1} auxiliary heads, but {len(weights) - 1} loss weights")
-        losses = [loss_of(logits, labels) for logits in heads]
+        losses = [loss_of(logits, targets, recipe.label_smoothing) for logits in heads]
         total = sum((weight * loss for weight, loss in zip(weights[1:], losses[1:], strict=True)), start=losses[0])
+        (total / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+        return losses[0].detach(), wrong_images(heads[0].detach(), targets)
+
+    def step(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        parts = zip(inputs.split(size), targets.split(size), strict=True)  # type: ignore[no-untyped-call]
+        losses, wrong = zip(*(part(*pieces) for pieces in parts), strict=True)
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
-        return losses[0].detach(), (heads[0].detach().argmax(dim=1) != labels).sum()
+        return torch.stack(losses).mean(), torch.stack(wrong).sum()
 
     return step
+
+
+def loss_of(logits: Tensor, targets: Targets, smoothing: float) -> Tensor:
+    """Mean cross entropy in nats of logits (N, classes) in any precision.
+
+    Of mixed images the loss is that of both labels in their shares, which is the cross entropy of the mixed target.
+    """
+    logits = logits.float()
+    if not isinstance(targets, Mixed):
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    own, other = (
+        F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        for labels in (targets.labels, targets.others)
+    )
+    return (targets.shares * own + (1 - targets.shares) * other).mean()
+
+
+def wrong_images(logits: Tensor, targets: Targets) -> Tensor:
+    """How many first guesses are not the label; of mixed images, not the label of the larger share."""
+    labels = targets.dominant if isinstance(targets, Mixed) else targets
+    return (logits.argmax(dim=1) != labels).sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +109,22 @@ class Tally:
         """Start another period, and its clock."""
         self._period = self._read()
         self._begun = time.perf_counter()
+
+    def state(self) -> dict[str, object]:
+        """All sums, and how long the period has lasted. Waits for the device."""
+        return {
+            "now": list(self._read()),
+            "window": list(self._window),
+            "period": list(self._period),
+            "seconds": time.perf_counter() - self._begun,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Be as the tally that `state` was taken of."""
+        loss, wrong, self._images = state["now"]
+        self._sums.copy_(torch.tensor([loss, wrong], dtype=torch.float64))
+        self._window, self._period = tuple(state["window"]), tuple(state["period"])
+        self._begun = time.perf_counter() - state["seconds"]
 
     def period(self) -> Period:
         """Mean over the period so far. Waits for the device, so that its seconds are true."""

@@ -1,80 +1,240 @@
 """Images on the device they are trained on, as batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from resdsl.recipe import Recipe
-from resdsl.recipe_schema import Call
-from resdsl.train.augment import Draws, apply_augment, draw_epoch
-from resdsl.train.data import ImageSet
+from resdsl.recipe_types import Call
+from resdsl.train.augment import Draws, apply_augment, check_augment, draw_epoch
+from resdsl.train.data import FileSet, Images, ImageSet
+from resdsl.train.decode import Faults
+from resdsl.train.mix import Targets, mix_batch
 from resdsl.train.normalize import Normalization
+from resdsl.train.streamed import BatchStream, Request, in_order, sample_pixels
+from resdsl.train.windows import split_augment
+
+EVALUATED_ON_GPU, EVALUATED_ON_CPU, EVALUATED_FROM_FILES = 2048, 256, 128  # images in a batch
 
 
-class Feed:
-    """One image set on a device: uint8 pixels (N, C, H, W) and labels (N,).
+class FeedBase:
+    """What the two feeds have in common. With `flat`, inputs are vectors (N, C * H * W)."""
 
-    With `flat`, inputs are vectors (N, C * H * W), for networks whose input is one.
-    """
-
-    def __init__(self, images: ImageSet, normalization: Normalization, device: torch.device, *, flat: bool) -> None:
-        self.pixels = images.pixels.to(device)
-        self.labels = images.labels.to(device)
+    def __init__(self, labels: Tensor, normalization: Normalization, device: torch.device, *, flat: bool) -> None:
+        self.labels = labels.to(device)
         self.normalization = normalization.to(device)
+        self.device = device
         self.flat = flat
         self.on_gpu = device.type == "cuda"
 
     def inputs(self, pixels: Tensor, augment: tuple[Call, ...] = (), draws: tuple[Tensor, ...] = ()) -> Tensor:
-        """Network inputs of some pixels (N, C, H, W), normalised and then augmented."""
-        images = apply_augment(self.normalization(pixels), augment, draws)
+        """Network inputs of some pixels (N, C, H, W), augmented and normalised."""
+        return self._laid_out(apply_augment(pixels, augment, draws, self.normalization))
+
+    def training_batch(
+        self, pixels: Tensor, labels: Tensor, augment: tuple[Call, ...], draws: Draws, mix: Call | None
+    ) -> tuple[Tensor, Targets]:
+        """Network inputs and targets of some pixels (N, C, H, W) and labels (N,), augmented and mixed."""
+        if mix is None:
+            return self.inputs(pixels, augment, draws.steps), labels
+        assert draws.mix is not None
+        images = apply_augment(pixels, augment, draws.steps, self.normalization)
+        images, targets = mix_batch(images, labels, mix, draws.mix)
+        return self._laid_out(images), targets
+
+    def _laid_out(self, images: Tensor) -> Tensor:
         if self.flat:
             return images.flatten(1)
         return images.contiguous(memory_format=torch.channels_last) if self.on_gpu else images
-
-    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in batches as large as is sensible on the device."""
-        size = 2048 if self.on_gpu else 256
-        for pixels, labels in zip(torch.split(self.pixels, size), torch.split(self.labels, size), strict=True):
-            yield self.inputs(pixels), labels
 
     def precision(self) -> AbstractContextManager[object]:
         """Around the forward pass: bf16 where the hardware is made for it, else float32."""
         return torch.autocast("cuda", torch.bfloat16) if self.on_gpu else nullcontext()
 
 
-class TrainingStream:
-    """The batches of a run: a pure function of the recipe's seed and the step, so any step can be made again.
+class Feed(FeedBase):
+    """One image set on a device: uint8 pixels (N, C, H, W) and labels (N,)."""
+
+    def __init__(self, images: ImageSet, normalization: Normalization, device: torch.device, *, flat: bool) -> None:
+        super().__init__(images.labels, normalization, device, flat=flat)
+        self.pixels = images.pixels.to(device)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return ImageSet(self.pixels, self.labels).shape
+
+    def pixels_in_order(self, resize: int | None = None, crop: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in batches as large as is sensible on the device. They have one size, and keep it."""
+        size = EVALUATED_ON_GPU if self.on_gpu else EVALUATED_ON_CPU
+        yield from zip(torch.split(self.pixels, size), torch.split(self.labels, size), strict=True)
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same as network inputs."""
+        return ((self.inputs(pixels), labels) for pixels, labels in self.pixels_in_order())
+
+
+class StreamedFeed(FeedBase):
+    """One image set in its files, decoded by workers."""
+
+    def __init__(self, files: FileSet, normalization: Normalization, device: torch.device, *, flat: bool) -> None:
+        super().__init__(files.labels, normalization, device, flat=flat)
+        self.files = files
+        self.faults = Faults(len(files), files.note, strict=files.strict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image as the network sees it."""
+        return self.files.shape
+
+    def pixels_in_order(self, resize: int | None = None, crop: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, its shorter side resized to `resize` pixels and its central square of `crop` cut out.
+
+        With `crop` 0 each image comes whole and alone. Without the arguments it is the data's usual view.
+        """
+        batch = EVALUATED_FROM_FILES
+        return in_order(self.files, self.device, self.faults, resize=resize, crop=crop, batch=batch)
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The usual view of every image as network inputs."""
+        return ((self.inputs(pixels), labels) for pixels, labels in self.pixels_in_order())
+
+
+AnyFeed = Feed | StreamedFeed
+
+
+def open_feed(images: Images, normalization: Normalization, device: torch.device, *, flat: bool) -> AnyFeed:
+    """The feed of an image set on a device."""
+    if isinstance(images, FileSet):
+        return StreamedFeed(images, normalization, device, flat=flat)
+    return Feed(images, normalization, device, flat=flat)
+
+
+def check_run_augment(augment: tuple[Call, ...], images: Images) -> None:
+    """Raise DataError where the augmentation does not give images of the size that it gets, and the test has."""
+    channels, height, width = images.shape
+    done_here = split_augment(augment)[1] if isinstance(images, FileSet) else augment
+    check_augment(done_here, (height, width), channels)
+
+
+def training_pixels(images: Images) -> Tensor | Iterable[Tensor]:
+    """What normalisation is fitted to: all images in memory, or a sample of those in files."""
+    return sample_pixels(images) if isinstance(images, FileSet) else images.pixels
+
+
+class EpochDraws:
+    """The random numbers of a run's batches: a pure function of seed and step.
 
     Each epoch is a new permutation of all images. A batch that reaches the end of an epoch goes on with the next
     one, so all batches have the same size and none is left out.
     """
 
+    def __init__(
+        self,
+        augment: tuple[Call, ...],
+        mix: Call | None,
+        images: int,
+        seed: int,
+        batch: int,
+        device: torch.device,
+    ) -> None:
+        self._augment, self._mix, self._images, self._seed = augment, mix, images, seed
+        self._batch, self._device = batch, device
+        self._drawn: dict[int, Draws] = {}
+
+    def of_step(self, step: int) -> Draws:
+        """Those of the batch of a step, counted from 0."""
+        epoch, first = divmod(step * self._batch, self._images)
+        here = self._epoch(epoch).part(first, first + self._batch)
+        while len(here.order) < self._batch:
+            epoch += 1
+            here = here.join(self._epoch(epoch).part(0, self._batch - len(here.order)))
+        return here
+
+    def request(self, step: int) -> Request:
+        """The batch of a step for a worker."""
+        places = step * self._batch + np.arange(self._batch)
+        return Request(self.of_step(step).order.numpy(), places // self._images)
+
+    def _epoch(self, epoch: int) -> Draws:
+        if epoch not in self._drawn:
+            draws = draw_epoch(self._augment, self._images, self._seed, epoch, self._mix)
+            # A batch needs at most the epoch before this one besides.
+            self._drawn = {old: kept for old, kept in self._drawn.items() if old == epoch - 1}
+            self._drawn[epoch] = draws.to(self._device)
+        return self._drawn[epoch]
+
+
+class TrainingStream:
+    """The batches of a run, from memory: a pure function of the recipe's seed and the step."""
+
     def __init__(self, feed: Feed, recipe: Recipe) -> None:
         self.feed = feed
         self.recipe = recipe
-        self.drawn: dict[int, Draws] = {}
+        images = len(feed.labels)
+        self.draws = EpochDraws(recipe.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs (batch, C, H, W) and labels (batch,) of a step, counted from 0."""
-        draws = self._draws(step)
+    def batch(self, step: int) -> tuple[Tensor, Targets]:
+        """Inputs (batch, C, H, W) and targets of a step, counted from 0."""
+        draws = self.draws.of_step(step)
         pixels, labels = self.feed.pixels[draws.order], self.feed.labels[draws.order]
-        return self.feed.inputs(pixels, self.recipe.augment, draws.steps), labels
+        return self.feed.training_batch(pixels, labels, self.recipe.augment, draws, self.recipe.mix)
 
-    def _draws(self, step: int) -> Draws:
-        images, size = len(self.feed.labels), self.recipe.batch
-        epoch, first = divmod(step * size, images)
-        here = self._epoch(epoch).part(first, first + size)
-        missing = size - len(here.order)
-        return here.join(self._epoch(epoch + 1).part(0, missing)) if missing else here
+    def close(self) -> None:
+        """There is nothing to end."""
 
-    def _epoch(self, epoch: int) -> Draws:
-        if epoch not in self.drawn:
-            pixels = self.feed.pixels
-            sides = (pixels.shape[2], pixels.shape[3])
-            draws = draw_epoch(self.recipe.augment, len(pixels), sides, self.recipe.seed, epoch)
-            # A batch needs at most the epoch before this one besides.
-            self.drawn = {old: kept for old, kept in self.drawn.items() if old == epoch - 1}
-            self.drawn[epoch] = draws.to(pixels.device)
-        return self.drawn[epoch]
+
+class StreamedTraining:
+    """The batches of a run, from files: the same function of seed and step, prepared ahead while steps follow."""
+
+    def __init__(self, feed: StreamedFeed, recipe: Recipe) -> None:
+        self.feed = feed
+        self.recipe = recipe
+        images = len(feed.labels)
+        self.augment = split_augment(recipe.augment)[1]
+        self.draws = EpochDraws(self.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device)
+        self._next = -1
+        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+
+    def batch(self, step: int) -> tuple[Tensor, Targets]:
+        """Inputs (batch, C, H, W) and targets of a step, counted from 0. Raises DataError."""
+        if step != self._next:
+            self._begin(step)
+        pixels, labels = next(self._batches)
+        self._next = step + 1
+        return self.feed.training_batch(pixels, labels, self.augment, self.draws.of_step(step), self.recipe.mix)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._next, self._batches = -1, iter(())
+
+    def _begin(self, step: int) -> None:
+        self.close()
+        files, recipe = self.feed.files, self.recipe
+        # Requests run ahead of the steps, so that they have draws of their own; only the order is needed.
+        orders = EpochDraws((), None, len(files), recipe.seed, recipe.batch, torch.device("cpu"))
+        requests = _Requests(orders, step)
+        self._batches = BatchStream(
+            files, files.view, recipe.seed, requests, self.feed.device, self.feed.faults, batch=recipe.batch
+        )
+
+
+class _Requests:
+    """Those of all steps from one on, without end."""
+
+    def __init__(self, orders: EpochDraws, first: int) -> None:
+        self._orders, self._first = orders, first
+
+    def __iter__(self) -> Iterator[Request]:
+        step = self._first
+        while True:
+            yield self._orders.request(step)
+            step += 1
+
+
+def open_stream(feed: AnyFeed, recipe: Recipe) -> TrainingStream | StreamedTraining:
+    """The batches of a run from a feed of its training images."""
+    return StreamedTraining(feed, recipe) if isinstance(feed, StreamedFeed) else TrainingStream(feed, recipe)

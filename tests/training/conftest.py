@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from resdsl.recipe import Recipe, build_recipe
-from resdsl.recipe_schema import Call, SettingValue, Value
+from resdsl.recipe_types import Call, SettingValue, Value
 
 
 def call(name: str, **args: Value) -> Call:

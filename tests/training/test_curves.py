@@ -18,4 +18,4 @@ def test_iterations_begin_at_zero(tmp_path: Path) -> None:
     svg = draw_curves(tmp_path, "net", metrics)[0].read_text()
     ticks = re.findall(r'<g id="xtick_\d+">.*?<!-- (.*?) -->', svg, re.DOTALL)
     assert ticks[0] == "0"
-    assert ticks[-1] == "6000"
+    assert ticks[-1] == "6,000"

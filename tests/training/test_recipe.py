@@ -6,11 +6,18 @@ import json
 import subprocess
 import sys
 from math import inf, nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from resdsl.recipe import RecipeError, build_recipe, override, recipe_faults
-from resdsl.recipe_schema import EXAMPLE, SCHEMA, Arg, Call, Form, SettingValue, Value, value_fault
+import resdsl
+from resdsl.recipe import Recipe, RecipeError, build_recipe, override
+from resdsl.recipe_checks import recipe_faults
+from resdsl.recipe_schema import EXAMPLE, SCHEMA
+from resdsl.recipe_types import Arg, Call, Form, Setting, SettingValue, Value, value_fault
 
 CIFAR: dict[str, SettingValue] = {
     "data": Call("cifar10", (("validation", 5000),)),
@@ -59,6 +66,7 @@ def test_override_replaces_the_length_and_keeps_the_rest() -> None:
         ({"lr": 10**400}, f"`lr` must be a number, above 0, not {10**397}k"),
         ({"lr": 0}, "`lr` must be a number, above 0, not 0"),
         ({"batch": 0}, "`batch` must be an integer, at least 1, not 0"),
+        ({"lr": -0.1}, "`lr` must be a number, above 0, not -0.1"),
         ({"iterations": 5, "epochs": 1}, "give either iterations or epochs, not both"),
     ],
 )
@@ -91,6 +99,54 @@ def test_override_refuses(changes: dict[str, int], message: str) -> None:
             {"warmup": Call("warmup", (("lr", 0.1), ("until_train_error", 0.8), ("ramp", "linear")))},
             "warmup",
             "a linear warm-up needs a known length",
+        ),
+        (
+            {"warmup": Call("warmup", (("lr", 0.1), ("iterations", 64_000)))},
+            "warmup",
+            "the warm-up takes 64k iterations, but training ends after 64k",
+        ),
+        (
+            {"mix": Call("mixup")},
+            "warmup",
+            "with `mix` the training error is that of mixed images, which is no measure for the warm-up's end",
+        ),
+        (
+            {"schedule": Call("cosine", (("final", 0.2),))},
+            "schedule",
+            "the learning rate would end at 0.2, above the base rate of 0.1",
+        ),
+        (
+            {"optimizer": Call("sgd", (("lr", 0.1), ("momentum", 0), ("nesterov", True)))},
+            "optimizer",
+            "Nesterov's form needs a momentum",
+        ),
+        ({"accumulate": 3}, "accumulate", "a batch of 128 does not fall into 3 equal parts"),
+        ({"mix": Call("cutmix"), "batch": 1, "warmup": None}, "mix", "a batch of one image has nothing to mix"),
+        ({"ema_warmup": True}, "ema_warmup", "there is no moving average to warm up"),
+        (
+            {"augment": (Call("resize_shorter_side", (("smallest", 256), ("largest", 480))), Call("flip"))},
+            "augment",
+            "`resize_shorter_side` leaves images of many sizes",
+        ),
+        (
+            {"augment": (Call("random_resized_crop", (("size", 32), ("smallest", 0.5), ("largest", 0.2))),)},
+            "augment",
+            "`smallest` of `random_resized_crop` is 0.5, above `largest`",
+        ),
+        (
+            {"augment": (Call("random_erasing", (("smallest", 0.5),)),)},
+            "augment",
+            "`smallest` of `random_erasing` is 0.5, above `largest`",
+        ),
+        (
+            {"augment": (Call("pad", (("pixels", 4),)), Call("trivial_augment"))},
+            "augment",
+            "`trivial_augment` changes pixels, but `pad` works on images that are normalised already",
+        ),
+        (
+            {"augment": (Call("flip"), Call("random_resized_crop", (("size", 32),)))},
+            "augment",
+            "`random_resized_crop` must come first: it needs the image as it is",
         ),
     ],
 )
@@ -148,6 +204,126 @@ def test_every_setting_has_an_example_and_a_field() -> None:
         assert (setting.value is None) == (setting.shape != "value")
     assert build_recipe(CIFAR).as_dict().keys() == SCHEMA.keys()
     assert EXAMPLE.startswith("train {")
+
+
+NETWORK = "network small { input 3 x 32 x 32; global_avg_pool -> linear(10) }\n"
+
+
+def read(recipe: str, *lines: str) -> Recipe:
+    """The recipe that the language reads from a `train` block, some of its settings given on the command line."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.res"
+        path.write_text(NETWORK + recipe, encoding="utf-8")
+        found = resdsl.load(path, settings=list(lines)).recipe
+    assert found is not None
+    return found
+
+
+def calls_of(setting: Setting) -> st.SearchStrategy[Call]:
+    return st.one_of([st.builds(Call, st.just(f.name), arguments_of(f)) for f in setting.forms])
+
+
+def arguments_of(form: Form) -> st.SearchStrategy[tuple[tuple[str, Value], ...]]:
+    given = [st.tuples(st.just(arg.name), values_of(arg)) for arg in form.args]
+    optional = [pair if arg.required else st.none() | pair for arg, pair in zip(form.args, given, strict=True)]
+    return st.tuples(*optional).map(lambda pairs: tuple(pair for pair in pairs if pair is not None))
+
+
+def values_of(arg: Arg) -> st.SearchStrategy[Value]:
+    least = arg.least if arg.least is not None else arg.above
+    most = arg.most if arg.most is not None else arg.below
+    match arg.kind:
+        case "choice":
+            values: st.SearchStrategy[Value] = st.sampled_from(arg.choices)
+        case "bool":
+            values = st.booleans()
+        case "int":
+            values = st.integers(int(least or 0), int(most) if most is not None else 10**9)
+        case "ints":
+            values = st.lists(st.integers(1, 10**6), min_size=1, max_size=4, unique=True).map(
+                lambda x: tuple(sorted(x))
+            )
+        case _:
+            values = st.floats(least or 0, most if most is not None else 1e9)
+    return values.filter(lambda value: value_fault(arg, value) == "")
+
+
+@st.composite
+def good_settings(draw: st.DrawFn) -> dict[str, SettingValue]:
+    settings: dict[str, SettingValue] = {}
+    for word, setting in SCHEMA.items():
+        if not setting.required and draw(st.booleans()):
+            continue
+        match setting.shape:
+            case "value":
+                assert setting.value is not None
+                settings[word] = draw(values_of(setting.value))
+            case "chain":
+                settings[word] = tuple(draw(st.lists(calls_of(setting), min_size=1, max_size=4)))
+            case _:
+                settings[word] = draw(calls_of(setting))
+    # What does not go together is left out until the rest does.
+    while faults := recipe_faults(settings):
+        words = {fault.word for fault in faults}
+        if words == {""}:
+            settings["iterations"] = draw(st.integers(1, 10**6))
+        elif "optimizer" in words:
+            settings["optimizer"] = Call("sgd", (("lr", 0.1),))
+        for word in words - {"", "optimizer"}:
+            del settings[word]
+    return settings
+
+
+@given(good_settings())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+def test_the_text_of_any_recipe_reads_back_to_the_same_recipe(stated: dict[str, SettingValue]) -> None:
+    recipe = build_recipe(stated)
+    assert read(recipe.to_text()) == recipe
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mix cutmix(alpha = 0.5)",
+        "clip 1",
+        "accumulate 4",
+        "ema_warmup true",
+        "schedule plateau(times = 0.2, patience = 3)",
+        "schedule linear",
+        "schedule polynomial(power = 0.9)",
+        "schedule one_cycle",
+        "augment random_resized_crop(32) -> flip -> colour_jitter(0.4, 0.4, 0.4, 0.1) -> lighting -> random_erasing",
+        "augment resize_shorter_side(40, 48) -> random_crop(32) -> rand_augment(2, 9)",
+        "augment trivial_augment -> pad(4) -> random_crop(32)",
+    ],
+)
+def test_every_option_can_be_given_on_the_command_line(line: str) -> None:
+    recipe, word = read(EXAMPLE, line, "ema 0.9"), line.split()[0]
+    assert read(recipe.to_text()) == recipe
+    assert getattr(recipe, word) != getattr(read(EXAMPLE), word)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("optimizer sgd(lr = 0)", "`lr` must be a number, above 0, not 0"),
+        ("optimizer sgd(lr = -0.1)", "`lr` must be a number, above 0, not -0.1"),
+        ("optimizer sgd(lr = 1e400)", "the number `1e400` is too large"),
+        ("schedule steps(at = [1, 2], times = 10)", "`times` must be a number, above 0 and below 1, not 10"),
+        ("schedule plateau(patience = 0)", "`patience` must be an integer, at least 1, not 0"),
+        ("clip 0", "`clip` must be a number, above 0, not 0"),
+        ("mix mixup(alpha = 0)", "`alpha` must be a number, above 0 and at most 100, not 0"),
+        ("mix blend", "mixup"),
+        ("augment colour_jitter(hue = 0.7)", "`hue` must be a number, at least 0 and at most 0.5, not 0.7"),
+        ("augment rand_augment(magnitude = 31)", "`magnitude` must be an integer, at least 0 and at most 30, not 31"),
+        ("accumulate 5", "a batch of 64 does not fall into 5 equal parts"),
+    ],
+)
+def test_bad_values_are_diagnostics(line: str, wanted: str) -> None:
+    with pytest.raises(resdsl.CompileError) as caught:
+        read(EXAMPLE, line)
+    shown = "\n".join(f"{item.title} {item.primary} {item.secondary} {item.hints}" for item in caught.value.diagnostics)
+    assert wanted in shown
 
 
 @pytest.mark.parametrize("value", [(), (1, 2.5), "x", 3])

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from resdsl.recipe import Recipe
-from resdsl.recipe_schema import Call
+from resdsl.recipe_types import Call
 from resdsl.train import Evaluation, Plan, Result, SilentReporter, TrainError, train
 from resdsl.train.average import WeightAverage
 from resdsl.train.checkpoint import load_checkpoint
@@ -88,8 +88,9 @@ def test_the_run_folder_tells_everything(tmp_path: Path, make_recipe: Make, make
         spec_hash="abc",
     )
     names = {path.name for path in result.folder.iterdir()}
-    pictures = {"curves.svg", "curves.png"}
-    assert names == pictures | {"spec.res", "recipe.json", "environment.json", "metrics.jsonl", "checkpoint.pt"}
+    shown = {"curves.svg", "curves.png", "README.md", "index.html"}
+    records = {"arguments.json", "spec.res", "recipe.json", "environment.json", "metrics.jsonl"}
+    assert names == shown | records | {"checkpoint.pt", "checkpoint-previous.pt"}
     assert (result.folder / "spec.res").read_text() == "network small { }\n"
     used = json.loads((result.folder / "recipe.json").read_text())
     assert used == {"network": "small", "hash": "abc", "recipe": recipe.as_dict(), "text": recipe.to_text()}
@@ -111,7 +112,7 @@ def test_the_checkpoint_gives_the_reported_error(tmp_path: Path, make_recipe: Ma
     content = load_checkpoint(result.checkpoint)
     model = make_net()
     model.load_state_dict(content["model"])
-    from resdsl.train.data import load_digits
+    from resdsl.train.samples import load_digits
 
     _, _, test = load_digits(Call("digits", (("size", 8), ("test", 360), ("validation", 0))), 1)
     normalization = Normalization(content["normalization"]["mean"], content["normalization"]["deviation"])
@@ -159,7 +160,7 @@ def test_auxiliary_heads_take_part_in_the_loss(tmp_path: Path, make_recipe: Make
 
 def test_a_lost_run_says_so(tmp_path: Path, make_recipe: Make, make_net: MakeNet) -> None:
     recipe = make_recipe(optimizer=Call("sgd", (("lr", 1e30),)), iterations=60)
-    with pytest.raises(DivergedError, match=r"no longer a number by iteration \d+, at learning rate 1e\+30"):
+    with pytest.raises(DivergedError, match=r"no longer a number at iteration \d+, at learning rate 1e\+30"):
         run(make_net(), recipe, tmp_path / "run")
 
 
@@ -281,7 +282,7 @@ def test_weight_average(make_net: MakeNet) -> None:
         for parameter in model.parameters():
             parameter.add_(1)
         next(model.buffers()).fill_(5)
-    average.update()
+    average.update(0)
     for old, kept in zip(start, average.model.parameters(), strict=True):
         assert torch.allclose(kept, old + 0.25, atol=1e-6)
     assert next(average.model.buffers()).eq(5).all()

@@ -1,0 +1,177 @@
+"""The page of a run: all that is known, and nothing in it that a browser would obey."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from resdsl.train.errors import TrainError
+from resdsl.train.events import open_events, require_events
+from resdsl.train.page import add_evaluation, write_page
+from resdsl.train.report import Evaluation
+
+NASTY = "<script>alert(1)</script>|`*_[x](http://e)\x1b[31m\"'&amp;"
+
+
+def evaluation(step: int, **changes: Any) -> Evaluation:
+    values: dict[str, Any] = {
+        "step": step,
+        "epoch": step / 10,
+        "lr": 0.1,
+        "train_loss": 1.0,
+        "train_error": 0.5,
+        "test_loss": 1.5,
+        "test_error": 0.25,
+        "validation_loss": None,
+        "validation_error": None,
+        "seconds": 3700.0,
+        "images_per_second": 100.0,
+    }
+    return Evaluation(**(values | changes))
+
+
+def write_run(folder: Path, name: str = "net", **facts: Any) -> Path:
+    folder.mkdir()
+    used = {"network": name, "hash": "abc", "recipe": {"data": {"name": name}}, "text": f"train {{ # {name}\n}}\n"}
+    (folder / "recipe.json").write_text(json.dumps(used))
+    (folder / "network.json").write_text(json.dumps(facts))
+    (folder / "environment.json").write_text(json.dumps({"torch": "2", "device": name, "resumed": []}))
+    (folder / "spec.res").write_text(f"# {name}\n```\nnetwork x {{ }}\n")
+    rows = [json.dumps(evaluation(step, test_error=1 / step).as_dict()) for step in range(10, 510, 10)]
+    (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.said = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [str(value) for name, value in attrs if name in {"src", "href"}]
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def test_the_page_tells_it_all(tmp_path: Path) -> None:
+    published = {"paper": "He et al. 2015, Table 6", "data": "CIFAR-10", "top1_error": 0.0875}
+    folder = write_run(tmp_path / "run", depth=20, parameters=272474, macs=40_813_184, published=published)
+    (folder / "curves.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    write_page(folder)
+    page = Page((folder / "index.html").read_text())
+    readme = (folder / "README.md").read_text()
+    for said in ("272,474", "40,813,184", "He et al. 2015, Table 6", "8.75 %", "0.20 %", "1 h 01 min", "abc"):
+        assert said in page.said
+        assert said in readme
+    assert "published: 8.75 % on CIFAR-10 in He et al. 2015, Table 6." in readme
+    assert "![error against iterations](curves.svg)" in readme
+    assert page.sources == ["data:image/svg+xml;base64," + page.sources[0].rpartition(",")[2]]
+    course = readme.partition("## Course")[2].splitlines()
+    assert (course[2][:10], course[4][:6], course[-1][:7]) == ("| iteratio", "| 10 |", "| 500 |")
+    assert len(course) == 4 + 20
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    published = {"paper": NASTY, "data": NASTY, "top1_error": 0.1, "note": NASTY}
+    folder = write_run(tmp_path / "run", NASTY, published=published, depth=[NASTY], input=[NASTY])
+    add_evaluation(folder, {"views": NASTY, "top1_error": 0.5, "top5_error": 0.25})
+    text = (folder / "index.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert page.sources == []
+    assert "\x1b" not in text
+    assert "default-src 'none'" in text
+    assert "<script>alert(1)</script>" in page.said
+    readme = (folder / "README.md").read_text()
+    assert "\x1b" not in readme
+    outside = re.sub(r"^(`{3,})\n.*?\n\1$", "", readme, flags=re.DOTALL | re.MULTILINE)
+    assert "\\<script\\>" in outside
+    assert not re.search(r"(?<!\\)[<>`\[]", outside)
+    assert "````\n# " in readme  # a longer fence than the one in the spec
+
+
+def test_an_evaluation_takes_the_place_of_the_same_one_before(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    for error in (0.5, 0.25):
+        add_evaluation(folder, {"views": "10 crops", "top1_error": error, "top5_error": None})
+    readme = (folder / "README.md").read_text()
+    assert "| this run, 10 crops | net | 25.00 % |" in readme
+    assert "50.00 %" not in readme.partition("## Network")[0]
+    assert len((folder / "evaluations.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_run_without_anything(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(TrainError, match="is not a run folder"):
+        write_page(folder)
+    used = {"network": "net", "hash": "", "recipe": {}, "text": ""}
+    (folder / "recipe.json").write_text(json.dumps(used))
+    write_page(folder)
+    assert "Nothing was measured yet." in (folder / "README.md").read_text()
+
+
+# --- TensorBoard -----------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """In the place of torch's SummaryWriter."""
+
+    made: list[Writer] = []  # noqa: RUF012
+
+    def __init__(self, folder: str, **options: Any) -> None:
+        self.folder, self.options = folder, options
+        self.scalars: list[tuple[str, float, int]] = []
+        self.is_closed = False
+        Writer.made.append(self)
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self.scalars.append((tag, value, step))
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    events = open_events(tmp_path, 0)
+    assert events is not None
+    events.add(evaluation(10))
+    events.close()
+    writer = Writer.made[-1]
+    assert writer.folder == str(tmp_path / "tensorboard")
+    assert writer.options == {}
+    assert ("error/test", 0.25, 10) in writer.scalars
+    assert ("learning rate", 0.1, 10) in writer.scalars
+    assert not any(tag.endswith("validation") for tag, _, _ in writer.scalars)
+    assert writer.is_closed
+    open_events(tmp_path, 40)
+    assert Writer.made[-1].options == {"purge_step": 41}
+
+
+def test_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert open_events(tmp_path, 0) is None
+    monkeypatch.setattr("resdsl.train.events.find_spec", lambda name: None)
+    with pytest.raises(TrainError, match=r"resdsl\[tensorboard\]"):
+        require_events()
