@@ -13,12 +13,13 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import resdsl
-from tests.zoo.compared import PREACTIVATION
+from tests.zoo.compared import PREACTIVATION, WRITTEN
 from tests.zoo.counting import Count, Shortcut, bare_option_b, gate, none, option_b, projection, residual
 from tests.zoo.peers import assert_same_function, carry_weights, lively
 
 SPECS = Path(__file__).parents[2] / "specs"
 CIFAR, SHORTCUTS, ACTIVATIONS = "cifar_preact_resnets.res", "resnet110_shortcuts.res", "resnet110_activations.res"
+RESIDUAL = "cifar_resnets.res"
 
 
 # --- timm -----------------------------------------------------------------------------------------------------------
@@ -226,6 +227,13 @@ class ConvShortcut(Unit):
         return y
 
 
+class OptionB(ConvShortcut):
+    def make(self, before: int, filters: int) -> None:
+        super().make(before, filters)
+        if not self.is_changed:
+            self.shortcut = nn.Sequential()
+
+
 class DropoutShortcut(Unit):
     def h(self, x: Tensor) -> Tensor:
         return functional.dropout(super().h(x), 0.5, self.training)
@@ -357,6 +365,10 @@ def cifar_net(unit: type[Unit], n: int) -> nn.Module:
 
 
 UNITS: list[tuple[str, str, type[Unit]]] = [
+    (RESIDUAL, "resnet20", Unit),
+    (RESIDUAL, "plain20", Plain),
+    (RESIDUAL, "resnet20_B", OptionB),
+    (RESIDUAL, "resnet20_C", ConvShortcut),
     (CIFAR, "preact110", FullPreActivation),
     (CIFAR, "preact164", PreActivationBottleneck),
     (CIFAR, "resnet164", Bottleneck),
@@ -383,3 +395,8 @@ def test_cifar_nets_compute_what_the_figures_show(file: str, network: str, unit:
     peer = lively(cifar_net(unit, 3))
     module = resdsl.load(SPECS / file, network, n=3).to_torch(init="torch")
     assert_same_function(peer, module, carry_weights(peer, module), sizes=((32, 32), (29, 37)), batch=4)
+
+
+@pytest.mark.parametrize("file", [RESIDUAL, CIFAR, SHORTCUTS, ACTIVATIONS])
+def test_every_net_said_to_be_compared_is(file: str) -> None:
+    assert [network for spec, network, _ in UNITS if spec == file] == WRITTEN[file]
