@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
@@ -31,18 +30,6 @@ def timm() -> ModuleType:
     return module
 
 
-def with_linear_classifier(peer: nn.Module) -> nn.Module:
-    """The net of timm with its classifier, a 1x1 convolution behind the pool, written as the linear layer it is."""
-    head = peer.get_submodule("head")
-    conv = head.get_submodule("fc")
-    assert isinstance(conv, nn.Conv2d)
-    linear = nn.Linear(conv.in_channels, conv.out_channels)
-    with torch.no_grad():
-        linear.weight.copy_(conv.weight.flatten(1))
-    head.register_module("fc", nn.Sequential(OrderedDict(flat=nn.Flatten(), linear=linear)))
-    return peer
-
-
 @pytest.mark.parametrize(("file", "network", "peer"), PREACTIVATION)
 def test_counts_of_timm(timm: ModuleType, file: str, network: str, peer: str) -> None:
     net = resdsl.load(SPECS / file, network)
@@ -57,7 +44,7 @@ def test_counts_of_timm(timm: ModuleType, file: str, network: str, peer: str) ->
 
 @pytest.mark.parametrize(("file", "network", "peer"), PREACTIVATION)
 def test_outputs_and_gradients_of_timm(timm: ModuleType, file: str, network: str, peer: str) -> None:
-    model = lively(with_linear_classifier(timm.create_model(peer.split()[1])))
+    model = lively(timm.create_model(peer.split()[1]))
     module = resdsl.load(SPECS / file, network).to_torch(init="torch")
     assert_same_function(model, module, carry_weights(model, module), sizes=((224, 224), (97, 129)))
 
