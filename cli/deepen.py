@@ -43,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     if not (args.to or args.to_spec or args.set_to):
         console.print_error("name the deeper network with --to, or set its parameters with --set-to, such as n=5")
         return USAGE
+    if os.path.realpath(args.out) == os.path.realpath(args.weights):
+        console.print_error(f"{args.out}: the trained weights would be lost; name another file with -o")
+        return USER_MISTAKE
     try:
         shallow = open_network(args)
         deep = open_network(deeper(args))
@@ -54,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
 def deeper(args: argparse.Namespace) -> argparse.Namespace:
     """The options that name the deeper network."""
-    is_same = not (args.to or args.to_spec)
-    given = {name_of(text): text for text in args.set} if is_same else {}
-    given |= {name_of(text): text for text in args.set_to}
+    is_same = not args.to_spec and args.to in (None, args.network)
+    changed = {name_of(text) for text in args.set_to}
+    kept = [text for text in args.set if name_of(text) not in changed] if is_same else []
     chosen = {
         "spec": args.to_spec or args.spec,
         "network": args.network if is_same else args.to,
-        "set": list(given.values()),
+        "set": [*kept, *args.set_to],
     }
     return argparse.Namespace(**{**vars(args), **chosen})
 

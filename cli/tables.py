@@ -11,11 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from resdsl.weights.receipt import Receipt
+    from resdsl.weights.receipt import Receipt, Row
 
 
 # A terminal that is narrower wraps the lines; a number that loses digits would be a wrong number.
 LEAST_WIDTH = 79
+FEW_ALIKE = 5
 
 
 def stage_table(summary: dict[str, Any], contents: list[str]) -> Table:
@@ -64,12 +65,26 @@ def layer_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def receipt_table(receipt: Receipt) -> Table:
-    """One row a tensor: where its values came from, what became of it, and why."""
+def receipt_table(receipt: Receipt, *, all_rows: bool) -> Table | None:
+    """One row a tensor: where its values came from, what became of it, and why.
+
+    Without `all_rows` those that are not plainly loaded, the first few of each kind; None where there are none.
+    """
+    shown = receipt.rows
+    rest: dict[tuple[str, str], int] = {}
+    if not all_rows:
+        alike: dict[tuple[str, str], list[Row]] = {}
+        for one in receipt.rows:
+            if one.status != "loaded" or one.is_by_order:
+                alike.setdefault((one.status, one.how), []).append(one)
+        shown = tuple(one for some in alike.values() for one in some[:FEW_ALIKE])
+        rest = {kind: len(some) - FEW_ALIKE for kind, some in alike.items() if len(some) > FEW_ALIKE}
     rows = [
-        (_plain(row.target), _plain(row.source), _shape(list(row.shape)), row.status, _plain(row.how))
-        for row in receipt.rows
+        (_plain(one.target), _plain(one.source), _shape(list(one.shape)), one.status, _plain(one.how)) for one in shown
     ]
+    rows += [(f"and {count} more", "", "", status, _plain(how)) for (status, how), count in rest.items()]
+    if not rows:
+        return None
     table = _table(f"{receipt.source} to {receipt.network}")
     headings = ("tensor", "in the file", "shape", "status", "how")
     _add_columns(table, headings, rows, left={"tensor", "in the file", "status", "how"}, wrapping={"how"})

@@ -51,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "timm:resnetv2_50, keras:ResNet50",
     )
     group.add_argument("--no-verify", action="store_true", help="compare no outputs")
+    parser.add_argument("--rows", action="store_true", help="a row for each tensor, not only for those to look at")
     parser.add_argument("--json", action="store_true", help="machine-readable")
 
 
@@ -163,14 +164,19 @@ def _report(args: argparse.Namespace, done: Carried, note: str, metadata: dict[s
 
     if note:
         console.print(console.style(note, "yellow", bold=True))
-    print_tables(console, [receipt_table(done.receipt)])
-    console.print()
-    counts = ", ".join(f"{count} {status}" for status, count in done.receipt.counts().items() if count)
-    console.print_ok(f"{done.receipt.network}: {counts}")
+    table = receipt_table(done.receipt, all_rows=args.rows)
+    if table is not None:
+        print_tables(console, [table])
+        console.print()
+    console.print_ok(f"{done.receipt.source} to {done.receipt.network}: {done.receipt.counts_text()}")
+    reasons = ", ".join(f"{how} ({count})" for how, count in done.receipt.reasons().items())
+    if reasons:
+        console.print(f"  decided by: {reasons}" + ("" if args.rows else "; --rows lists them"))
     for line in done.receipt.notes:
         console.print(f"  {line}")
     if done.receipt.by_order:
-        console.print(f"  {len(done.receipt.by_order)} are told from others of their shape by their order only")
+        count = len(done.receipt.by_order)
+        console.print(console.style(f"  {count} are told from others of their shape by their order only", "yellow"))
     console.print(f"  {verified or 'not verified: --verify LIBRARY:MODEL names what to compare outputs with'}")
     console.print(f"  {args.out}")
 

@@ -49,6 +49,17 @@ FAMILIES = {
     "identity": "Nothing",
 }
 
+# The tables of the zoo: the files of specs/ by heading.
+ZOO = {
+    "ImageNet, He et al. 2015": "resnet18 resnet34 resnet50 resnet101 resnet152 resnet_options",
+    "CIFAR, He et al. 2015": "cifar_resnets resnet110_cifar",
+    "Pre-activation, He et al. 2016": "preact_resnets cifar_preact_resnets resnet110_shortcuts resnet110_activations",
+    "Keras Applications": "keras_resnets",
+    "Before": "alexnet vgg googlenet highway mlp_shortcut",
+    "After": "resnext wide_resnet se_resnet50 resnet50_d stochastic_depth110 densenet121 pyramidnet",
+    "An example that trains in half a minute": "resnet20_digits",
+}
+
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with `--check` only compare them."""
@@ -240,22 +251,31 @@ def zoo() -> str:
     compared = zoo_comparisons()
     for spec, network, peer in compared.COMPARED:
         peers.setdefault((spec, network), []).append(peer)
+    assert {path.stem for path in SPECS.glob("*.res")} == {name for names in ZOO.values() for name in names.split()}
     papers: dict[str, str] = {}
-    rows = []
-    for path in sorted(SPECS.glob("*.res")):
-        result = check_file(str(path))
-        assert not result.diagnostics, f"{path.name} has mistakes"
-        bases = dict(re.findall(r"^network (\w+) = (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
-        otherwise = ["a formula for the counts"] if path.name in compared.BY_FORMULA else []
-        for network in result.networks:
-            # A variant that nobody published by itself is from the paper of its base.
-            base = papers.get(bases.get(network.name, ""), "")
-            paper = papers[network.name] = base if network.published is None else network.published.paper
-            found = peers.pop((path.name, network.name), otherwise)
-            rows.append((f"[{network.name}]({path.name})", paper, *zoo_numbers(network), ", ".join(found)))
+    texts = []
+    for heading, names in ZOO.items():
+        rows = []
+        for spec in (f"{name}.res" for name in names.split()):
+            otherwise = ["a formula for the counts"] if spec in compared.BY_FORMULA else []
+            for network, paper in zoo_networks(SPECS / spec, papers):
+                found = ", ".join(peers.pop((spec, network.name), otherwise))
+                rows.append((f"[{network.name}]({spec})", paper, *zoo_numbers(network), found))
+        head = ("net", "paper", "depth", "parameters", "multiply-adds", "published error", "compared with")
+        texts.append(f"## {heading}\n\n{table(head, rows)}")
     assert not peers, f"compared, but not in specs/: {sorted(peers)}"
-    head = ("net", "paper", "depth", "parameters", "multiply-adds", "published error", "compared with")
-    return table(head, rows)
+    return "\n".join(texts)
+
+
+def zoo_networks(path: Path, papers: dict[str, str]) -> Iterator[tuple[Network, str]]:
+    """The networks of a file, each with its paper: a variant that nobody published by itself has that of its base."""
+    result = check_file(str(path))
+    assert not result.diagnostics, f"{path.name} has mistakes"
+    bases = dict(re.findall(r"^network (\w+) = (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    for network in result.networks:
+        base = papers.get(bases.get(network.name, ""), "")
+        papers[network.name] = base if network.published is None else network.published.paper
+        yield network, papers[network.name]
 
 
 def zoo_numbers(network: Network) -> tuple[str, ...]:

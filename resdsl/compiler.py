@@ -12,7 +12,7 @@ from resdsl.diagnostics import CompileError, Diagnostic, Mistake, MistakeFound, 
 from resdsl.net import Net, Origin
 from resdsl.semantics.binding import Given
 from resdsl.semantics.networks import NetworkResolver
-from resdsl.semantics.program import Loader, Program, read_text
+from resdsl.semantics.program import Loader, Program, read_text, shipped_spec
 from resdsl.semantics.retarget import Changes, variant_of
 from resdsl.semantics.scope import Scope
 from resdsl.semantics.steps import StepResolver
@@ -205,13 +205,14 @@ def check_file(path: str, roots: Iterable[str] = ()) -> CheckResult:
 
 
 def open_source(path: str) -> SourceFile:
-    """The text of a spec file.
+    """The text of a spec file; one that is not there may be among the specs that come with resdsl.
 
     Raises:
         CompileError: the file cannot be read, is too large, or is not UTF-8.
     """
+    place = path if os.path.exists(path) else shipped_spec(path) or path
     try:
-        return SourceFile(path, read_text(path), path)
+        return SourceFile(path, read_text(place), place)
     except MistakeFound as found:
         from resdsl.catalogue import diagnose
 

@@ -156,7 +156,7 @@ class Net:
         """
         if output_stride is not None and (isinstance(output_stride, bool) or not isinstance(output_stride, int)):
             raise TypeError(f"output_stride is a whole number, not {output_stride!r}")
-        if input is not None and not isinstance(input, str):
+        if isinstance(input, tuple | list):
             input = " x ".join(map(str, input))  # noqa: A001
         stride = None if output_stride is None else str(output_stride)
         given: dict[str, object] = {"input": input, "stem": stem, "head": head, "output_stride": stride}
@@ -165,7 +165,8 @@ class Net:
             if isinstance(text, str):
                 texts.append((what, f"{what}=", text))
             elif text is not None:
-                raise TypeError(f"{what} is a text, not {text!r}")
+                wanted = "a text or sizes such as (3, 32, 32)" if what == "input" else "a text"
+                raise TypeError(f"{what} is {wanted}, not {text!r}")
         return self._again(Changes(texts), parameters)
 
     def to_torch(

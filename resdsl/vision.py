@@ -62,9 +62,19 @@ def fpn_backbone(
         weights: a state dict of the whole network.
 
     Raises:
-        ValueError: an unknown tap; weights that lack a tensor.
+        TypeError: weights that are no state dict.
+        ValueError: an unknown tap, none, or one that is no map; taps in another order; weights that do not fit.
     """
-    body = net.to_torch(taps={tap: str(level) for level, tap in enumerate(taps)})
+    if isinstance(taps, str):
+        raise TypeError(f"taps are a list of places, such as ['conv4', 'conv5'], not {taps!r}")
+    stages = list(taps)
+    if not stages:
+        raise ValueError("a pyramid stands on at least one stage")
+    body = net.to_torch(taps={tap: str(level) for level, tap in enumerate(stages)})
+    _require_maps(net, *stages)
+    strides = [stride if isinstance(stride, tuple) else (stride, stride) for stride in body.tap_strides.values()]
+    if strides != sorted(strides):
+        raise ValueError(f"the maps of {', '.join(stages)} do not go from large to small: their strides are {strides}")
     return FpnBackbone(_loaded(body, weights), out_channels)
 
 
@@ -107,9 +117,10 @@ def faster_rcnn_c4(
         options: further arguments of torchvision's FasterRCNN.
 
     Raises:
-        ValueError: an unknown stage; weights that lack a tensor.
+        ValueError: an unknown stage, or one that gives no map; weights that do not fit.
     """
     body = _loaded(net.to_torch(taps=[shared]), weights)
+    _require_maps(net, shared, last)
     head = RegionHead(_loaded(net.to_torch(start=shared, taps=[last]), weights))
     fix_batch_norm(body)
     fix_batch_norm(head)
@@ -140,10 +151,13 @@ def deeplab_v3(
         weights: a state dict of the whole network.
 
     Raises:
-        ValueError: another output stride; an unknown stage; weights that lack a tensor.
+        ValueError: another output stride; an unknown stage, or one that gives no map; weights that do not fit.
     """
+    if auxiliary == last:
+        raise ValueError(f"both classifiers would stand on {last!r}: give another stage for the auxiliary one")
     taps = {last: "out"} if auxiliary is None else {auxiliary: "aux", last: "out"}
     body = _loaded(net.to_torch(taps=taps), weights)
+    _require_maps(net, *taps)
     stride = body.tap_strides["out"]
     if not isinstance(stride, int) or stride not in _ATROUS_RATES:
         raise ValueError(f"{last!r} has stride {stride}, not 8 or 16: give net.retarget(output_stride=16)")
@@ -152,11 +166,24 @@ def deeplab_v3(
     return DeepLabV3(body, classifier, extra)
 
 
+def _require_maps(net: Net, *places: str) -> None:
+    nodes = net.flat.by_name()
+    for place in places:
+        name = net.flat.place_node(place)
+        if name is not None and len(nodes[name].shape if name in nodes else net.input_shape) != 3:
+            raise ValueError(f"{place!r} gives a vector, not a map")
+
+
 def _loaded(part: NetModule, weights: Mapping[str, Tensor] | None) -> NetModule:
-    if weights is not None:
-        names = list(part.state_dict())
-        missing = next((name for name in names if name not in weights), None)
-        if missing is not None:
-            raise ValueError(f"the weights have no {missing!r}")
-        part.load_state_dict({name: weights[name] for name in names})
+    if weights is None:
+        return part
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights are a state dict, not a {type(weights).__name__}")
+    wanted = part.state_dict()
+    for name, tensor in wanted.items():
+        if name not in weights:
+            raise ValueError(f"the weights have no {name!r}")
+        if weights[name].shape != tensor.shape:
+            raise ValueError(f"{name!r} is {tuple(weights[name].shape)} in the weights, and {tuple(tensor.shape)} here")
+    part.load_state_dict({name: weights[name] for name in wanted})
     return part

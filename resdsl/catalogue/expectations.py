@@ -69,9 +69,9 @@ ENTRIES = (
         "{values}",
         "A network or block states what it requires of its arguments or of its place, where anything else would be "
         "another network than the one it describes.",
-        "network small(size = 64) {\n  require size >= 32, \"the maps of the last stage would vanish\"\n"
+        'network small(size = 64) {\n  require size >= 32, "the maps of the last stage would vanish"\n'
         "  input 3 x size x size\n  conv(3x3, 16) -> relu\n}\n\nnetwork smaller = small(size = 16)\n",
-        "network small(size = 64) {\n  require size >= 32, \"the maps of the last stage would vanish\"\n"
+        'network small(size = 64) {\n  require size >= 32, "the maps of the last stage would vanish"\n'
         "  input 3 x size x size\n  conv(3x3, 16) -> relu\n}\n\nnetwork smaller = small(size = 48)\n",
         hints=("{reason}",),
     ),
@@ -80,8 +80,8 @@ ENTRIES = (
         "`published` has no word `{word}`",
         "",
         "What can be said of a publication: its paper, the data set, top1_error and top5_error as shares, and a note.",
-        _publishing("paper \"He et al. 2015\"; error 6.43%"),
-        _publishing("paper \"He et al. 2015\"; top1_error 6.43%"),
+        _publishing('paper "He et al. 2015"; error 6.43%'),
+        _publishing('paper "He et al. 2015"; top1_error 6.43%'),
         hints=("did you mean `{guess}`?", "known are {known}"),
     ),
     Entry(
@@ -90,7 +90,7 @@ ENTRIES = (
         "",
         "A number without its source cannot be checked.",
         _publishing("top1_error 6.43%"),
-        _publishing("paper \"He et al. 2015, Table 6\"; top1_error 6.43%"),
-        hints=("write for example `paper \"He et al. 2015, Table 6\"`",),
+        _publishing('paper "He et al. 2015, Table 6"; top1_error 6.43%'),
+        hints=('write for example `paper "He et al. 2015, Table 6"`',),
     ),
 )

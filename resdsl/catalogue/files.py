@@ -19,6 +19,7 @@ ENTRIES = (
         "The file does not exist, is a folder, or may not be read by you.",
         "",
         "",
+        hints=("did you mean `{guess}`?",),
     ),
     Entry(
         "R0002",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import fx, nn
 
@@ -24,6 +24,7 @@ PLACES = "resdsl_places"
 NODE = "resdsl"
 FORM = "resdsl_form"
 GRAPH = "resdsl_graph"
+_DESCRIPTION = ("tap_channels", "tap_strides", "out_channels")
 _OPERATORS: dict[tuple[str, bool], Callable[..., Any]] = {
     ("+", False): operator.add,
     ("+", True): operator.iadd,
@@ -40,15 +41,34 @@ class NetModule(fx.GraphModule):
         out_channels: channels, or features, of the result; missing where the module gives several.
     """
 
-    tap_channels: dict[str, int]
-    tap_strides: dict[str, Stride]
-    out_channels: int
+    if TYPE_CHECKING:  # TorchScript compiles a module's annotations, and does not know these
+        tap_channels: dict[str, int]
+        tap_strides: dict[str, Stride]
+        out_channels: int
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # fx makes the copy anew from the graph, and so without attributes that the graph does not mention.
         copied: Self = super().__deepcopy__(memo)  # type: ignore[assignment]
-        copied.__dict__.update({name: vars(self)[name] for name in NetModule.__annotations__ if name in vars(self)})
+        copied.__dict__.update(self._described())
         return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made, given = super().__reduce__()
+        return _unpickled, (made, given, self._described(), self.meta)
+
+    def _described(self) -> dict[str, Any]:
+        return {name: vars(self)[name] for name in _DESCRIPTION if name in vars(self)}
+
+
+def _unpickled(
+    made: Callable[..., fx.GraphModule], given: tuple[Any, ...], described: dict[str, Any], meta: dict[str, Any]
+) -> NetModule:
+    """A module from its pickle, for which fx writes its flow as code and forgets the rest."""
+    plain = made(*given)
+    module = NetModule(plain, plain.graph, class_name=type(plain).__name__)
+    module.__dict__.update(described)
+    module.meta.update(meta)
+    return module
 
 
 def build_module(
@@ -72,6 +92,7 @@ def build_module(
     Raises:
         ValueError: an unknown initialisation, tap or start; two taps of one name; a result that needs something from
             before the start.
+        TypeError: a place that is no text; a text for `taps`.
     """
     if init not in INITIALISATIONS:
         raise ValueError(f"init {init!r} is not one of {', '.join(INITIALISATIONS)}{_guess(init, INITIALISATIONS)}")
@@ -192,6 +213,8 @@ def _tap_names(taps: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
     Raises:
         ValueError: two of one name.
     """
+    if isinstance(taps, str) or not isinstance(taps, Iterable):
+        raise TypeError(f"taps are a list of places, such as ['conv4', 'conv5'], not {taps!r}")
     names: dict[str, str] = {}
     for tap, name in taps.items() if isinstance(taps, Mapping) else ((tap, tap) for tap in taps):
         if names.setdefault(name, tap) != tap:
@@ -200,6 +223,8 @@ def _tap_names(taps: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
 
 
 def _place_node(graph: FlatGraph, place: str) -> str:
+    if not isinstance(place, str):
+        raise TypeError(f"a place is a text, such as 'conv4', not {place!r}")
     node = graph.place_node(place)
     if node is None:
         known = list(dict.fromkeys([*graph.network.places, *(part.name for part in graph.network.parts)]))

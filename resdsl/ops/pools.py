@@ -14,6 +14,7 @@ from resdsl.ops.core import (
     Shape,
     ShapeFault,
     TorchCall,
+    pair_text,
     require_map,
     shape_text,
 )
@@ -43,6 +44,12 @@ def _pool_torch(args: Args, target: str) -> TorchCall:
     return TorchCall("module", target, (short(args["kernel"]),), keywords)
 
 
+def _label(args: Args, words: str) -> str:
+    dilation = args.get("dilation", (1, 1))
+    dilated = "" if dilation == (1, 1) else f", dilation {pair_text(dilation)}"
+    return f"{args['kernel'][0]}x{args['kernel'][1]} {words}{dilated}{stride_text(args)}"
+
+
 _POOL_ARGS = (Arg("kernel", "size", least=1), Arg("stride", "size", least=1), PADDING)
 _CEIL = Arg("ceil", "bool", False)
 
@@ -68,7 +75,7 @@ def _dilated_pool(name: str) -> OpSpec:
         f"what `{name}` is on a dilated map",
         _dilated_pool_shape,
         window=window_of,
-        label=lambda args: f"{args['kernel'][0]}x{args['kernel'][1]} {name.replace('_', ' ')}{stride_text(args)}",
+        label=lambda args: _label(args, name.replace("_", " ")),
     )
 
 
@@ -91,7 +98,7 @@ MAX_POOL = OpSpec(
     "largest value under a window; the stride must be stated; `ceil = true` rounds the map size up",
     _pool_shape,
     window=window_of,
-    label=lambda args: f"{args['kernel'][0]}x{args['kernel'][1]} max pool{stride_text(args)}",
+    label=lambda args: _label(args, "max pool"),
     settle=settle_padding,
     dilate=_dilate_pool,
 )
@@ -104,7 +111,7 @@ AVG_POOL = OpSpec(
     "mean under a window; the stride must be stated; `count_padding = false` leaves the zeros out of the mean",
     _pool_shape,
     window=window_of,
-    label=lambda args: f"{args['kernel'][0]}x{args['kernel'][1]} avg pool{stride_text(args)}",
+    label=lambda args: _label(args, "avg pool"),
     settle=settle_padding,
     dilate=_dilate_pool,
 )

@@ -44,7 +44,7 @@ def slide(args: Args, axis: int, extent: Extent) -> Extent:
 
 
 def dilate_window(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
-    """All reaches grow by the dilation; a map that loses a little behind a dropped stride gets it back as zeros."""
+    """All reaches grow by the dilation; a map that loses a little behind its stride gets it back as zeros."""
     own = args.get("dilation", (1, 1))
     changed: dict[str, Any] = {
         "stride": tuple(args["stride"][i] // dropped[i] for i in (0, 1)),
@@ -56,14 +56,14 @@ def dilate_window(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Di
 
 
 def _missing(args: Args, dilated: Args, axis: int, shape: Shape, dilation: int, dropped: int) -> int:
-    """The places that are missing behind a window whose stride is dropped.
+    """The places that are missing behind a window whose stride is dropped, or that rounds up.
 
     Either the whole map is wanted, because as many strides lie in it as the op has places, or, where the op rounds up,
     one place of the op more.
     """
-    if dropped == 1:
-        return 0
     extent, pace = shape[axis + 1], dilation * dropped
+    if dropped == 1:
+        return _rounded_up(args, axis, extent) if args.get("ceil") and args["stride"][axis] > 1 else 0
     wanted = slide(args, axis, resize(extent, 1, dilation - 1, dilation))
     if first_difference(resize(extent, 1, pace - 1, pace), wanted) is None:
         reach: int = dilated["dilation"][axis] * (args["kernel"][axis] - 1)
@@ -71,6 +71,16 @@ def _missing(args: Args, dilated: Args, axis: int, shape: Shape, dilation: int, 
     found = slide({**dilated, "ceil": False}, axis, extent)
     for missing in (0, pace):
         if first_difference(resize(found, 1, missing + pace - 1, pace), wanted) is None:
+            return missing
+    raise ShapeFault("R0318", reason="rounds some of the map's sizes up, and its size is free")
+
+
+def _rounded_up(args: Args, axis: int, extent: Extent) -> int:
+    """The places that a pool which rounds up sees behind the map, where its other axis alone loses the stride."""
+    wanted = slide(args, axis, extent)
+    for missing in (0, args["stride"][axis] - 1):
+        found = slide({**args, "ceil": False}, axis, resize(extent, 1, missing, 1))
+        if first_difference(found, wanted) is None:
             return missing
     raise ShapeFault("R0318", reason="rounds some of the map's sizes up, and its size is free")
 

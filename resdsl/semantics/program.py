@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from resdsl.diagnostics import Mistake, MistakeFound, Problems, Related
@@ -231,6 +232,29 @@ def _is_within(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
+def shipped_spec(path: str) -> str | None:
+    """The file that a path means among the specs that come with resdsl, `specs/` before it or not."""
+    specs = os.path.realpath(SPECS)
+    inner = path.removeprefix(f"specs{os.sep}")
+    if os.path.isabs(path) or os.pardir in inner.split(os.sep):
+        return None
+    found = os.path.realpath(os.path.join(specs, inner))
+    return found if _is_within(found, specs) and os.path.isfile(found) else None
+
+
+def _meant(path: str) -> str | None:
+    """The spec that a path could have meant: in its folder, or among those that come with resdsl."""
+    folder, name = os.path.split(path)
+    known: dict[str, str] = {}
+    for place, shown in ((folder or ".", folder), (SPECS, "specs")):
+        with suppress(OSError):
+            for other in sorted(other for other in os.listdir(place) if other.endswith(".res"))[:200]:
+                known.setdefault(other, os.path.join(shown, other))
+    wanted = name if name.endswith(".res") else f"{name}.res"
+    guess = wanted if wanted in known else closest(wanted, known)
+    return None if guess is None else known[guess]
+
+
 def read_text(path: str) -> str:
     """The text of a file in UTF-8, with Unix line breaks.
 
@@ -242,7 +266,8 @@ def read_text(path: str) -> str:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise MistakeFound(Mistake("R0001", nowhere, {"reason": error.strerror or str(error)})) from None
+        guess = _meant(path) if isinstance(error, FileNotFoundError) else None
+        raise MistakeFound(Mistake("R0001", nowhere, {"reason": error.strerror or str(error), "guess": guess})) from None
     if len(data) > MAX_BYTES:
         raise MistakeFound(Mistake("R0002", nowhere, {"limit": f"{MAX_BYTES:,} bytes"}))
     try:

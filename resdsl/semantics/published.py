@@ -38,7 +38,7 @@ def publication(evaluator: Evaluator, statement: tree.Published, scope: Scope) -
             errors[word] = value
         elif not isinstance(value, Poison):
             evaluator.wrong_kind(fact.value.span, value, WORDS[word], scope)
-    if "paper" not in seen:
+    if "paper" not in seen or texts.get("paper", "named").isspace() or texts.get("paper") == "":
         problems.report("R0507", statement.span)
     return Publication(
         texts.get("paper", ""), texts.get("data", ""), errors.get("top1_error"), errors.get("top5_error"),

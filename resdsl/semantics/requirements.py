@@ -44,3 +44,10 @@ def _names(expr: tree.Expr) -> Iterator[tree.Name]:
                 yield from _names(operand)
         case tree.Index():
             yield from _names(expr.base)
+            yield from _names(expr.index)
+        case tree.ListExpr():
+            for item in expr.items:
+                yield from _names(item)
+        case tree.Call(arguments=tuple() as arguments):
+            for argument in arguments:
+                yield from _names(argument.value)

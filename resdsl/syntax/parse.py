@@ -90,6 +90,9 @@ def _syntax_mistake(source: SourceFile, error: UnexpectedInput) -> Mistake:
 def _character_hints(text: str, start: int, word: str) -> tuple[str, ...]:
     count, x, rest = word.partition("x")
     if count.isdecimal() and x and not rest[:1].isdecimal():
+        sizes = rest.split("x")
+        if all(size.isdecimal() or size.isupper() for size in sizes):
+            rest = " x ".join(sizes)
         return (f"put spaces around the x: `{count} x {rest or '...'}`",)
     if text[start].isalpha() and not word.isascii():
         return ("names are written with the letters a to z and A to Z, digits and `_`",)

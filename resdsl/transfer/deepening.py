@@ -72,6 +72,7 @@ def deepen(shallow: nn.Module, deep: Net) -> NetModule:
                 for parameter in module.get_submodule(module_path(name)).parameters():
                     parameter.zero_()
     verify_equal(shallow, module, deep.flat)
+    verify_learning(module, additions, deep.flat)
     return module.train(shallow.training)
 
 
@@ -178,7 +179,7 @@ class _Identity:
         """The layer whose zeros make a branch zero, and that learns from there."""
         while name in self._names:
             node = self._by_name[name]
-            weights = node.op.spec.weights(node.op.args, node.input_shapes)
+            weights = [each for each in node.op.spec.weights(node.op.args, node.input_shapes) if not each.is_buffer]
             if node.op.spec.family in ("norm", "conv", "linear") and weights:
                 return name
             if node.op.name not in _ZERO_KEEPING:
@@ -254,6 +255,26 @@ def verify_equal(shallow: nn.Module, deep: nn.Module, graph: FlatGraph) -> None:
                 raise DeepenError(f"the trained network's outputs are not all finite {where}")
             if difference > _TOLERANCE:
                 raise DeepenError(f"the outputs differ by {difference:.2g} of the largest value {where}")
+
+
+def verify_learning(deep: nn.Module, additions: list[Addition], graph: FlatGraph) -> None:
+    """Look whether gradients reach the zeros of the added blocks, which would otherwise stay what they are.
+
+    Raises:
+        DeepenError: they do not.
+    """
+    random = torch.Generator().manual_seed(0)
+    with torch.inference_mode(False), torch.enable_grad():
+        module = copy.deepcopy(deep).eval()  # chance could leave a branch out
+        images = torch.randn(2, *_input_shapes(graph)[1], generator=random).to(next(module.parameters()))
+        results = _tensors(module(images))
+        torch.autograd.backward(results, [torch.randn(each.shape, generator=random).to(each) for each in results])
+    for addition in additions:
+        for name in addition.zeros:
+            layer = module.get_submodule(module_path(name))
+            if not any(each.grad is not None and each.grad.any() for each in layer.parameters()):
+                reason = f"no gradient reaches {name!r} while it is zero"
+                raise DeepenError(f"the added block {addition.block!r} would stay the identity: {reason}")
 
 
 def _input_shapes(graph: FlatGraph) -> list[tuple[int, ...]]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resdsl.emit.torch_names import module_path
@@ -23,8 +24,12 @@ class Frozen:
     batch_norms: tuple[str, ...]
 
 
-class _Fixed(nn.Module):
+class _Fixed(_BatchNorm):
     """Batch normalisation as a constant affine map: in evaluation mode, whatever the module around it does."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own word
+        """The map, without torch's checks, which torch.fx cannot trace in a class that is not torch's."""
+        return functional.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
@@ -60,7 +65,8 @@ def freeze(model: nn.Module, *names: str, batch_norm: str = "fixed") -> Frozen:
     parameters that are frozen later leaves them alone, as they have no gradients.
 
     Raises:
-        ValueError: no names, an unknown one, or another value of `batch_norm`.
+        ValueError: no names, an unknown one, another value of `batch_norm`, or a batch normalisation that cannot be
+            fixed. Nothing is frozen then.
     """
     if batch_norm not in _MODES:
         raise ValueError(f"batch_norm is {' or '.join(map(repr, _MODES))}, not {batch_norm!r}")
@@ -68,6 +74,8 @@ def freeze(model: nn.Module, *names: str, batch_norm: str = "fixed") -> Frozen:
     norms = _batch_norms(parts)
     if batch_norm == "fixed":
         _fix(norms)
+    else:
+        _free(norms, model)
     return Frozen(_set_trained(parts, False), tuple(norms) if batch_norm == "fixed" else ())
 
 
@@ -93,9 +101,7 @@ def unfreeze(model: nn.Module, *names: str) -> Frozen:
     """
     parts = _parts(model, names or ("",))
     norms = _batch_norms(parts)
-    for norm in norms.values():
-        norm.__class__ = _FREE.get(type(norm), type(norm))
-        norm.train(model.training)
+    _free(norms, model)
     return Frozen(_set_trained(parts, True), tuple(norms))
 
 
@@ -106,6 +112,8 @@ def _parts(model: nn.Module, names: tuple[str, ...]) -> list[tuple[str, nn.Modul
     modules = dict(model.named_modules())
     parts = []
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a part is named by a text, such as 'conv2', not {name!r}")
         path = name if name in modules else module_path(name)
         if path not in modules:
             guess = closest(name, (path for path in modules if path.count(".") == name.count(".")))
@@ -124,19 +132,27 @@ def _fix(norms: dict[str, nn.Module]) -> None:
     for path, norm in norms.items():
         if type(norm) not in _FIXED and type(norm) not in _FREE:
             raise ValueError(f"{path!r} is a {type(norm).__name__}, which cannot be fixed; only BatchNorm1d and 2d can")
+        if getattr(norm, "running_mean", None) is None:
+            raise ValueError(f"{path!r} keeps no running statistics, at which it could be fixed")
     for norm in norms.values():
         # A class of its own, not a hook or an attribute: copies and pickles of the module keep it.
         norm.__class__ = _FIXED.get(type(norm), type(norm))
         norm.eval()
 
 
+def _free(norms: dict[str, nn.Module], model: nn.Module) -> None:
+    for norm in norms.values():
+        norm.__class__ = _FREE.get(type(norm), type(norm))
+        norm.train(model.training)
+
+
 def _set_trained(parts: Iterable[tuple[str, nn.Module]], is_trained: bool) -> tuple[str, ...]:
-    names = []
+    names: dict[str, None] = {}  # in order, and each once
     for path, part in parts:
         for name, parameter in part.named_parameters(prefix=path):
             parameter.requires_grad_(is_trained)
             if not is_trained:
                 # An optimizer would go on with what is left of the last step.
                 parameter.grad = None
-            names.append(name)
+            names[name] = None
     return tuple(names)

@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor
 
 from resdsl.weights.layers import SourceLayer
+from resdsl.weights.match_names import natural_key
 from resdsl.weights.raw import RawLayer, Topology
 from resdsl.weights.roles import (
     DEPTHWISE,
     POINTWISE,
     ROLES,
     kind_of,
-    natural_key,
     role_of,
     roles_by_place,
     split_name,
@@ -32,7 +32,7 @@ def group_by_name(names: Iterable[str]) -> tuple[RawLayer, ...]:
 
 def in_natural_order(layers: Iterable[RawLayer]) -> tuple[RawLayer, ...]:
     """Layers by their names, numbers in them compared as numbers."""
-    return tuple(sorted(layers, key=lambda layer: natural_key(layer.name)))
+    return tuple(sorted(layers, key=lambda layer: (natural_key(layer.name), layer.name)))
 
 
 def build_layers(

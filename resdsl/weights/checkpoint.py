@@ -12,6 +12,7 @@ from resdsl.weights.build import build_layers, group_by_name, in_natural_order
 from resdsl.weights.errors import WeightsError
 from resdsl.weights.keras_file import CONFIG, WEIGHTS, read_h5, read_keras_archive
 from resdsl.weights.layers import Checkpoint, SourceLayer
+from resdsl.weights.match_names import is_shuffled
 from resdsl.weights.plain_files import read_npz, read_safetensors
 from resdsl.weights.raw import RawFile, RawLayer, reading
 from resdsl.weights.torch_file import choose_state, read_torch_file, without_wrappers
@@ -68,8 +69,8 @@ def _checkpoint(raw: RawFile, path: str) -> Checkpoint:
     if layers is None:
         names = list(weights)
         layers = _unwrapped(group_by_name(names))
-        # A library that sorts names as text has lost the order of definition.
-        if order == "names" or names == sorted(names):
+        # A library that sorts names as text has lost the order of definition, and so has a shuffled dict.
+        if order == "names" or names == sorted(names) or is_shuffled(layer.name for layer in layers):
             order, layers = "names", in_natural_order(layers)
     with reading(path):
         built = build_layers(layers, weights, raw.topology)

@@ -8,8 +8,7 @@ from functools import cache
 
 import resdsl.specs
 from resdsl.compiler import check_file
-from resdsl.ir.lower import lower_network
-from resdsl.semantics.model import Network
+from resdsl.ir.lower import FlatGraph, lower_network
 from resdsl.weights.layers import Checkpoint
 
 # What must agree: the kind, the shape of the weight (of a normalisation without one: of the rest), the tensors there.
@@ -33,8 +32,10 @@ class ClosestNetwork:
         )
 
 
-def closest_network(checkpoint: Checkpoint) -> ClosestNetwork | None:
+def closest_network(checkpoint: Checkpoint, better_than: FlatGraph | None = None) -> ClosestNetwork | None:
     """The network in specs/ that shares most weight shapes with a checkpoint; None where hardly any fit.
+
+    `better_than` is a network that must be surpassed.
 
     Order and topology play no part; of networks that fit equally well the first is given, by the names of files.
     """
@@ -45,9 +46,10 @@ def closest_network(checkpoint: Checkpoint) -> ClosestNetwork | None:
     )
     best: ClosestNetwork | None = None
     best_share = _LEAST_SHARE
+    if better_than is not None:
+        best_share = max(best_share, _share(given, Counter(_shapes(better_than)))[0])
     for spec, network, shapes in (entry for path in _specs() for entry in _networks_in(path)):
-        fitting = sum((given & shapes).values())
-        share = fitting / max(given.total(), shapes.total(), 1)
+        share, fitting = _share(given, shapes)
         if share > best_share:
             best_share = share
             best = ClosestNetwork(spec, network, fitting, shapes.total(), given.total())
@@ -64,11 +66,18 @@ def _specs() -> list[str]:
 @cache
 def _networks_in(path: str) -> tuple[tuple[str, str, Counter[LayerShape]], ...]:
     networks = check_file(path).networks
-    return tuple((os.path.basename(path), network.name, Counter(_shapes(network))) for network in networks)
+    return tuple(
+        (os.path.basename(path), network.name, Counter(_shapes(lower_network(network)))) for network in networks
+    )
 
 
-def _shapes(network: Network) -> Iterator[LayerShape]:
-    for node in lower_network(network).nodes:
+def _share(given: Counter[LayerShape], shapes: Counter[LayerShape]) -> tuple[float, int]:
+    fitting = (given & shapes).total()
+    return fitting / max(given.total(), shapes.total(), 1), fitting
+
+
+def _shapes(graph: FlatGraph) -> Iterator[LayerShape]:
+    for node in graph.nodes:
         weights = node.op.spec.weights(node.op.args, node.input_shapes)
         if weights:
             yield node.op.spec.family, weights[0].shape, frozenset(weight.name for weight in weights)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from resdsl.weights.errors import WeightsError
+from resdsl.weights.match_names import natural_key
 from resdsl.weights.plain_files import tensor_of
 from resdsl.weights.raw import RawFile, RawLayer, Topology, check_size, reading
-from resdsl.weights.roles import natural_key, split_name
+from resdsl.weights.roles import split_name
 from resdsl.weights.topology import group_paths, read_topology
 
 if TYPE_CHECKING:

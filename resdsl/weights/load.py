@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 
 import torch
@@ -115,7 +115,8 @@ class _Allowed:
         for one in self._given:
             if not one or not any(self._covers(one, name) for name in names):
                 guess = closest(one, {name.split(".")[0] for name in names} | set(names))
-                hint = f"; did you mean {guess!r}?" if guess else ""
+                parts = [part for part in dict.fromkeys(name.partition(".")[0] for name in names) if part]
+                hint = f"; did you mean {guess!r}?" if guess else f", which has {_listed(parts)}" if parts else ""
                 raise WeightsError(f"{one!r} names nothing of {where}{hint}")
 
     def covers(self, names: Iterable[str]) -> bool:
@@ -124,6 +125,11 @@ class _Allowed:
 
     def _covers(self, prefix: str, name: str) -> bool:
         return name.startswith(prefix) and (len(name) == len(prefix) or name[len(prefix)] in self._signs)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    shown = [*parts[:_SHOWN], *(["..."] if len(parts) > _SHOWN else [])]
+    return ", ".join(shown)
 
 
 def _source_names(checkpoint: Checkpoint) -> list[str]:
@@ -159,6 +165,8 @@ def _settle(
     rows: dict[str, Row] = {}
     faults: list[str] = []
     explained: set[int] = set()
+    lone: list[int] = []
+    left: list[int] = []
     for t, layer in enumerate(target.layers):
         if not layer.is_present:
             continue
@@ -172,14 +180,40 @@ def _settle(
         elif layer.name in transfer.faults:
             faults += transfer.faults[layer.name]
         else:
+            lone.append(t)
             faults.append(_lone(target, checkpoint, match, t, explained))
     for s in match.left_over:
         layer_names = checkpoint.layers[s].names
-        if s not in explained and not unused.covers(layer_names.values()):
+        if s not in explained and not (
+            unused.covers(layer_names.values()) or unused.covers([checkpoint.layers[s].name])
+        ):
             role = "weight" if "weight" in layer_names else next(iter(layer_names))
             shape = shape_text(checkpoint.layers[s].tensors[role].shape)
             faults.append(f"{layer_names[role]} ({shape}) is left over")
+            left.append(s)
+    if len(lone) + len(left) == len(faults) <= _SHOWN:
+        faults += _permissions(target, checkpoint, lone, left)
     return rows, faults
+
+
+def _permissions(target: Target, checkpoint: Checkpoint, lone: Sequence[int], left: Sequence[int]) -> list[str]:
+    """What would allow a few layers to stay alone: the largest parts that hold no others."""
+    ours = [layer.name for layer in target.layers if layer.is_present]
+    theirs = [layer.name for layer in checkpoint.layers]
+    fresh = _wholes([target.layers[t].name for t in lone], ours)
+    unused = _wholes([checkpoint.layers[s].name for s in left], theirs)
+    options = [f"--allow-fresh {name}" for name in fresh] + [f"--allow-left-over {name}" for name in unused]
+    return [f"where that is meant: {' '.join(options)}"] if options else []
+
+
+def _wholes(names: Sequence[str], everything: Sequence[str]) -> list[str]:
+    others = set(everything).difference(names)
+    found: dict[str, None] = {}
+    for name in names:
+        ends = [place for place, sign in enumerate(name) if sign in "./"] + [len(name)]
+        prefixes = (name[:end] for end in ends)
+        found[next((p for p in prefixes if not any(o.startswith(p) for o in others)), name)] = None
+    return list(found)
 
 
 def _lone(target: Target, checkpoint: Checkpoint, match: Match, t: int, explained: set[int]) -> str:
@@ -228,7 +262,7 @@ def _mismatch(target: Target, checkpoint: Checkpoint, faults: list[str]) -> Weig
     shown = faults[:_SHOWN]
     if len(faults) > _SHOWN:
         shown.append(f"and {len(faults) - _SHOWN} more")
-    near = closest_network(checkpoint)
+    near = closest_network(checkpoint, better_than=target.graph)
     if near is not None and near.network != target.graph.network.name:
         shown.append(str(near))
     where = checkpoint.path or "the state dict"

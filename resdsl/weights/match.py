@@ -13,6 +13,7 @@ from resdsl.weights.checkpoint import Checkpoint, SourceLayer
 from resdsl.weights.match_evidence import Evidence, Score
 from resdsl.weights.match_names import name_tree
 from resdsl.weights.match_pairs import Proposal, by_groups, by_longest_run, by_position, by_topology
+from resdsl.weights.match_reasons import reasons_of
 from resdsl.weights.match_tokens import shape_of, token_of, tokens_of
 from resdsl.weights.target import Target
 
@@ -33,9 +34,9 @@ class Match:
 def match_layers(target: Target, checkpoint: Checkpoint) -> Match:
     """Pair the layers of both sides; those that fit no layer of the other stay alone."""
     sources = checkpoint.layers
-    evidence = Evidence(target, sources, checkpoint.format == "keras")
+    evidence = Evidence(target, checkpoint)
     pairs = _by_names(target, sources) or _best(evidence, target, sources)
-    reasons = tuple(evidence.reasons(pairs))
+    reasons = tuple(reasons_of(evidence, pairs))
     taken = set(pairs)
     return Match(pairs, reasons, tuple(s for s in range(len(sources)) if s not in taken))
 

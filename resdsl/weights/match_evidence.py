@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
-from resdsl.weights.checkpoint import SourceLayer
+from resdsl.weights.checkpoint import Checkpoint, SourceLayer
 from resdsl.weights.match_names import (
     common_prefix,
+    is_numbered_before,
     natural_key,
     numbers_of,
     path_of,
@@ -26,7 +26,8 @@ Score = tuple[int, ...]
 class Evidence:
     """What is known of both sides, prepared once for all proposals."""
 
-    def __init__(self, target: Target, sources: Sequence[SourceLayer], is_from_keras: bool) -> None:
+    def __init__(self, target: Target, checkpoint: Checkpoint) -> None:
+        sources = checkpoint.layers
         self.target = target
         self.layers = target.layers
         self.sources = sources
@@ -42,16 +43,17 @@ class Evidence:
         self._counts = prefix_counts(self.paths)
         self.groups = _groups(target)
         self.feeding = _feeding(sources)
-        order = target.order_in_keras if is_from_keras else target.orders[0]
+        self._is_in_order = checkpoint.order != "names"
+        order = target.order_in_keras if checkpoint.format == "keras" else target.orders[0]
         self._likely = classes_of(order, [token_of(layer) for layer in target.layers])
 
     def score(self, pairs: Proposal) -> Score:
         """Higher is better; the first number that differs decides."""
         lone_targets = sum(s is None and layer.is_present for s, layer in zip(pairs, self.layers, strict=True))
         lone_sources = len(self.sources) - sum(s is not None for s in pairs)
-        grouped = sum(self._is_grouped(group, pairs) for group in self.groups.values())
+        grouped = sum(self.is_grouped(group, pairs) for group in self.groups.values())
         beside = sum(self.is_beside(t, pairs) for t in range(len(pairs)))
-        roles = sum(self._role(t, s) for t, s in enumerate(pairs) if s is not None)
+        roles = sum(self.role(t, s) for t, s in enumerate(pairs) if s is not None)
         backward = sum(self._steps_back(members, pairs) for members in self._likely.values())
         return -lone_targets - lone_sources, self._topology(pairs), grouped + beside, roles, -backward
 
@@ -62,7 +64,7 @@ class Evidence:
             return False
         return {pairs[other] for other in self.target.feeding[t]} == self.feeding[s]
 
-    def _is_grouped(self, group: Sequence[int], pairs: Proposal) -> bool:
+    def is_grouped(self, group: Sequence[int], pairs: Proposal) -> bool:
         """Whether the sources of a group are exactly those behind one prefix."""
         sources = [pairs[t] for t in group]
         paths = [self.paths[s] for s in sources if s is not None]
@@ -76,7 +78,9 @@ class Evidence:
         s, n = pairs[t], pairs[norm]
         if s is None or n is None:
             return False
-        if n == s + 1 and self.paths[s][:-1] == self.paths[n][:-1]:
+        # Where the file is sorted by names, neighbours in it say nothing unless they are numbered.
+        says_something = self._is_in_order or is_numbered_before(self.natural[s], self.natural[n])
+        if n == s + 1 and self.paths[s][:-1] == self.paths[n][:-1] and says_something:
             return True
         # Where the normalisation comes first in a block, others may number it like the convolution behind it.
         return self._numbers[s] == self._numbers[n] != () and self._numbered_alike[t]
@@ -86,7 +90,7 @@ class Evidence:
         sources = [s for t in members if (s := pairs[t]) is not None]
         return sum(a > b for a, b in pairwise(sources))
 
-    def _role(self, t: int, s: int) -> int:
+    def role(self, t: int, s: int) -> int:
         match self.layers[t].role:
             case "shortcut":
                 return int(self.shortcuts[s])
@@ -98,53 +102,6 @@ class Evidence:
         if self.feeding is None:
             return 0
         return sum(self.agrees_in_topology(t, pairs) for t in range(len(pairs)))
-
-    def reasons(self, pairs: Proposal) -> list[str]:
-        """For each target what made its source certain; `order` where only its place in the file says so."""
-        tokens = [token_of(layer) for layer in self.layers]
-        number = Counter(tokens)
-        with_layer = {layer.norm for t, layer in enumerate(self.layers) if self.is_beside(t, pairs)}
-        shared = {prefix: group for prefix, group in self.groups.items() if self._is_grouped(group, pairs)}
-        shared[()] = list(range(len(pairs)))
-        homes = [_home(layer.node.name, shared) for layer in self.layers]
-        alike = classes_of(range(len(pairs)), list(zip(homes, tokens, strict=True)))
-        blocks = [layer.node.block for layer in self.layers]
-        in_block = classes_of(range(len(pairs)), list(zip(blocks, tokens, strict=True)))
-        found = []
-        for t, s in enumerate(pairs):
-            if s is None:
-                found.append("")
-            elif self.sources[s].name == self.layers[t].name:
-                found.append("same name")
-            elif number[tokens[t]] == 1:
-                found.append("shape")
-            elif self.agrees_in_topology(t, pairs):
-                found.append("topology")
-            else:
-                near = alike[homes[t], tokens[t]] + (in_block[blocks[t], tokens[t]] if blocks[t] else [])
-                rivals = [other for other in dict.fromkeys(near) if other != t]
-                found.append(self._reason_among(rivals, t, pairs, t in with_layer))
-        return found
-
-    def _reason_among(self, others: Sequence[int], t: int, pairs: Proposal, with_layer: bool) -> str:
-        """What parts a target from the others of its shape in its block, or in the smallest group the file has, too."""
-        s = pairs[t]
-        rivals = [(other, r) for other in others if (r := pairs[other]) is not None]
-        if s is None or not rivals:
-            return "block"
-        if all(self._role(t, s) > self._role(t, r) for _, r in rivals):
-            return "role in name"
-        if with_layer:
-            return "beside its convolution"
-        if self._numbers[s] and all((self.natural[s] < self.natural[r]) == (t < other) for other, r in rivals):
-            return "numbers in names"
-        return "order"
-
-
-def _home(name: str, shared: Mapping[tuple[str, ...], object]) -> tuple[str, ...]:
-    """The longest prefix of a name that the file has, too."""
-    pieces = tuple(name.split("."))
-    return next(pieces[:end] for end in range(len(pieces) - 1, -1, -1) if pieces[:end] in shared)
 
 
 def _groups(target: Target) -> dict[tuple[str, ...], list[int]]:

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TypeVar
 
-_PIECES = re.compile(r"[A-Za-z]+|\d+")
+_PIECES = re.compile(r"[^\W\d_]+|[0-9]+")
+_STEPS = re.compile(r"[./]")
+_END = (False, -1, "")
 _SEPARATORS = re.compile(r"[./_]+")
 # Words that people use for the way around a block, whatever their library: general English, no names of libraries.
 _SHORTCUT_WORDS = frozenset("downsample shortcut shortcuts skip sc proj projection identity resample bypass".split())
 _GATE_WORDS = frozenset("gate gates gating t se attention".split())
 
 Token = TypeVar("Token")
+NaturalKey = tuple[tuple[bool, int, str], ...]
 
 
 def path_of(name: str) -> tuple[str, ...]:
@@ -21,9 +24,53 @@ def path_of(name: str) -> tuple[str, ...]:
     return tuple(piece for piece in _SEPARATORS.split(name) if piece)
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts names as people do: `layer2` before `layer10`."""
-    return tuple((0, int(piece), "") if piece.isdigit() else (1, 0, piece.lower()) for piece in _PIECES.findall(name))
+def natural_key(name: str) -> NaturalKey:
+    """Sorts names as people do: `layer2` before `layer10`, and `conv.weight` before `conv_1.weight`."""
+    key: list[tuple[bool, int, str]] = []
+    for step in _STEPS.split(name):
+        for piece in _PIECES.findall(step):
+            # Digits are compared by length first: int() refuses very long ones.
+            digits = piece.lstrip("0")
+            key.append((False, len(digits), digits) if piece.isdecimal() else (True, 0, piece.lower()))
+        key.append(_END)
+    return tuple(key)
+
+
+def is_numbered_before(name: NaturalKey, other: NaturalKey) -> bool:
+    """Whether the first difference of two names is a number, and smaller in the first: none counts as smallest."""
+    for mine, theirs in zip(name, other, strict=False):
+        if mine != theirs:
+            return not mine[0] and not theirs[0] and mine < theirs
+    return len(name) < len(other) and not other[len(name)][0]
+
+
+def is_shuffled(names: Iterable[str]) -> bool:
+    """Whether names stand in an order in which nobody defines modules.
+
+    Those behind one prefix lie apart, or more than a quarter of the numbers fall: `layer1.2` before `layer1.0`.
+    """
+    last: tuple[str, ...] = ()
+    opened: set[tuple[str, ...]] = set()
+    newest: dict[tuple[tuple[str, ...], str], NaturalKey] = {}
+    rising = falling = 0
+    for name in names:
+        steps = tuple(_STEPS.split(name))
+        common = next((i for i, (a, b) in enumerate(zip(steps, last, strict=False)) if a != b), len(last))
+        for end in range(common, len(steps)):
+            prefix = steps[: end + 1]
+            if prefix in opened:
+                return True
+            if end + 1 < len(steps):
+                opened.add(prefix)
+            stem = steps[end].rstrip("0123456789")
+            if stem != steps[end]:
+                number = natural_key(steps[end][len(stem) :])
+                before = newest.get((steps[:end], stem))
+                rising += before is not None and before < number
+                falling += before is not None and before > number
+                newest[steps[:end], stem] = number
+        last = steps
+    return 3 * falling > rising
 
 
 def numbers_of(name: str) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def by_topology(
     orders: tuple[Order, Order],
 ) -> Proposal:
     """Layers that are fed by equal layers and feed equal layers, all the way from the input and to the output."""
-    labels = [_labels(fed, tokens) for fed, tokens in zip(feeding, kinds, strict=True)]
+    labels = [flow_labels(fed, tokens) for fed, tokens in zip(feeding, kinds, strict=True)]
     pairs: list[int | None] = [None] * len(labels[0])
     equal = classes_of(orders[1], labels[1])
     for label, targets in classes_of(orders[0], labels[0]).items():
@@ -102,7 +102,7 @@ def by_topology(
     return tuple(pairs)
 
 
-def _labels(feeding: Sequence[frozenset[int]], tokens: Tokens) -> list[Hashable]:
+def flow_labels(feeding: Sequence[frozenset[int]], tokens: Tokens) -> list[Hashable]:
     """For each layer a label of everything before and behind it; inputs of a layer count as a set."""
     readers: list[list[int]] = [[] for _ in feeding]
     for index, fed in enumerate(feeding):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resdsl.suggest import closest
 from resdsl.weights.checkpoint import Checkpoint
 from resdsl.weights.errors import WeightsError
 
@@ -52,6 +54,12 @@ def named_peer(name: str, request: Request) -> Peer:
         return makers[library](model, request)
     except ImportError as error:
         raise WeightsError(f"verify: {library} cannot be imported: {error}") from None
+
+
+def _unknown_model(library: str, name: str, known: Iterable[str]) -> WeightsError:
+    guess = closest(name, known)
+    hint = f"; did you mean {library}:{guess}?" if guess else ""
+    return WeightsError(f"verify: {library} has no model {name!r}{hint}")
 
 
 def torchvision_peer(request: Request) -> Peer | None:
@@ -99,7 +107,7 @@ def _torchvision(name: str, request: Request) -> Peer:
     from torchvision import models
 
     if name not in models.list_models(module=models):
-        raise WeightsError(f"verify: torchvision has no model {name!r}")
+        raise _unknown_model("torchvision", name, models.list_models(module=models))
     return _torch_peer(f"torchvision:{name}", _torchvision_model(name, request.classes), request)
 
 
@@ -107,7 +115,7 @@ def _timm(name: str, request: Request) -> Peer:
     import timm
 
     if name not in timm.list_models():
-        raise WeightsError(f"verify: timm has no model {name!r}")
+        raise _unknown_model("timm", name, timm.list_models())
     keywords: dict[str, Any] = {} if request.classes is None else {"num_classes": request.classes}
     model = timm.create_model(name, pretrained=False, in_chans=request.channels, **keywords)
     return _torch_peer(f"timm:{name}", model, request)
@@ -164,7 +172,8 @@ def _keras(name: str, request: Request) -> Peer:
 
     make = getattr(keras.applications, name, None)
     if not callable(make) or not name[:1].isupper():
-        raise WeightsError(f"verify: keras.applications has no model {name!r}")
+        known = [each for each in dir(keras.applications) if each[:1].isupper()]
+        raise _unknown_model("keras", name, known)
     built: dict[tuple[int, int], Any] = {}
 
     def model_for(size: tuple[int, int]) -> Any:
@@ -193,7 +202,10 @@ def _keras_model(keras: Any, make: Any, name: str, request: Request, size: tuple
         keywords |= {"classes": request.classes, "classifier_activation": None}
     try:
         model = make(**keywords)
-        model.load_weights(request.checkpoint.path)
+        with warnings.catch_warnings():
+            # Of Keras itself: it also looks for weights in its own bookkeeping of layers.
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            model.load_weights(request.checkpoint.path)
     except Exception as error:
         raise WeightsError(f"verify: the file is not of keras:{name}: {str(error).splitlines()[0]}") from error
     return model

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LOADED, ADAPTED, FRESH, LEFT_OVER = "loaded", "adapted", "fresh", "left over"
+BY_ORDER = "order only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Row:
     status: str
     how: str
     shape: tuple[int, ...]
+
+    @property
+    def is_by_order(self) -> bool:
+        """Whether only the order in the file told the tensor from others of its shape."""
+        return self.how == BY_ORDER
 
     def __str__(self) -> str:
         sides = " <- ".join(side for side in (self.target, self.source) if side)
@@ -65,7 +71,7 @@ class Receipt:
     @property
     def by_order(self) -> tuple[Row, ...]:
         """Rows where other tensors have the same shape and only the order in the file told them apart."""
-        return tuple(row for row in self.rows if row.how == "order")
+        return tuple(row for row in self.rows if row.is_by_order)
 
     def _having(self, status: str) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.status == status)
@@ -75,6 +81,14 @@ class Receipt:
         found = Counter(row.status for row in self.rows)
         return {status: found[status] for status in (LOADED, ADAPTED, FRESH, LEFT_OVER)}
 
+    def counts_text(self) -> str:
+        """The counts in words: `45 loaded, 2 fresh, 2 left over`."""
+        return ", ".join(f"{count} {status}" for status, count in self.counts().items() if count)
+
+    def reasons(self) -> dict[str, int]:
+        """How many of the tensors taken as they are each reason decided, the commonest first."""
+        return dict(Counter(row.how for row in self.loaded).most_common())
+
     def source_of(self, target: str) -> str:
         """The name in the file for a tensor of the module. Raises KeyError."""
         for row in self.rows:
@@ -83,8 +97,7 @@ class Receipt:
         raise KeyError(target)
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts().items() if count)
-        lines = [f"{self.source} to {self.network}: {counts}"]
+        lines = [f"{self.source} to {self.network}: {self.counts_text()}"]
         lines += [f"  {row}" for row in self.rows if row.status != LOADED]
         if self.by_order:
             lines.append(f"  {len(self.by_order)} tensors are told from others of their shape by order only")
@@ -96,6 +109,7 @@ class Receipt:
             "network": self.network,
             "source": self.source,
             "counts": self.counts(),
+            "by_order": len(self.by_order),
             "notes": list(self.notes),
             "tensors": [
                 {

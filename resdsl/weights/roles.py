@@ -43,15 +43,6 @@ def last_part(name: str) -> str:
     return split_name(name)[1]
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts `layer1.10` behind `layer1.9`."""
-    # Digits are compared by length first: int() refuses very long ones.
-    pieces = re.split(r"([0-9]+)", name)
-    return [
-        (len(piece.lstrip("0")) + 1, 0, piece.lstrip("0")) if piece.isdecimal() else (0, 0, piece) for piece in pieces
-    ]
-
-
 def roles_by_place(ranks: Sequence[int], settings: Mapping[str, Any] | None) -> list[str | None]:
     """Words for the numbered tensors of a Keras layer, in Keras' order; `settings` are the layer's, if known."""
     count = len(ranks)

@@ -56,8 +56,11 @@ def _check_archive(path: str, size: int) -> None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         check_size(path, sum(info.file_size for info in archive.infolist()), size)
+        damaged = archive.testzip()  # torch.load takes what is there, whatever the checksum
     if any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names):
         raise WeightsError(f"{path} is a TorchScript program, not weights: save its state_dict()")
+    if damaged is not None:
+        raise WeightsError(f"cannot read {path}: it is damaged: the checksum of {damaged} is wrong")
 
 
 def _refusal(path: str) -> WeightsError:

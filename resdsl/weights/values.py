@@ -16,7 +16,8 @@ def usable_weights(path: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, 
     """Weights as float32, what is no weight (counters, indices) with the reason, and notes on conversions.
 
     Raises:
-        WeightsError: weights that are integer, complex, quantised, sparse, not finite or without values.
+        WeightsError: weights that are integer, complex, quantised, sparse, not finite or without values, and
+            variances that are negative.
     """
     weights: dict[str, Tensor] = {}
     ignored: list[str] = []
@@ -35,6 +36,7 @@ def usable_weights(path: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, 
                 converted[tensor.dtype] += 1
             weights[name] = tensor.detach().to("cpu", torch.float32).contiguous()
     _check_finite(path, weights)
+    _check_variances(path, weights)
     if not weights:
         raise WeightsError(f"{path} holds no weights")
     notes = [f"{count} {_tensors(count)} of {_name(dtype)} taken as float32" for dtype, count in converted.items()]
@@ -65,6 +67,13 @@ def _check_finite(path: str, weights: Mapping[str, Tensor]) -> None:
             f"{path} holds NaN or infinite weights: {', '.join(wrong[:SHOWN])}{more} "
             f"({len(wrong)} of {len(weights)} tensors)"
         )
+
+
+def _check_variances(path: str, weights: Mapping[str, Tensor]) -> None:
+    """A negative variance gives NaN in evaluation mode."""
+    for name, tensor in weights.items():
+        if role_of(last_part(name)) == "running_var" and bool((tensor < 0).any()):
+            raise WeightsError(f"{path}: {name} holds negative variances")
 
 
 def _tensors(count: int) -> str:

@@ -86,6 +86,27 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     assert only_code(str(tmp_path)) == "R0001"
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("specs/resnet5.res", "specs/resnet50.res"), ("resnet34", "specs/resnet34.res"), ("zzzzzz.res", None)],
+)
+def test_a_file_that_could_have_been_meant(
+    written: str, meant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (diagnostic,) = check_file(written).diagnostics
+    assert diagnostic.hints == ((f"did you mean `{meant}`?",) if meant else ())
+
+
+def test_specs_that_come_along_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not check_file("specs/resnet34.res").diagnostics
+    assert not check_file("resnet34.res").diagnostics
+    assert only_code("../specs/resnet34.res") == "R0001"
+    (tmp_path / "resnet34.res").write_text("network n { input 3 x 8 x 8; nothing }\n", encoding="utf-8")
+    assert only_code("resnet34.res") == "R0202"  # the user's own comes first
+
+
 def test_file_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tmp_path / "large.res"
     spec.write_text("# a comment\n" * 3, encoding="utf-8")

@@ -17,7 +17,7 @@ from resdsl.ir.lower import FlatGraph
 SPEC = Path(__file__).parent / "nets.res"
 NAMES = (
     "net", "plain", "zeros", "all_projections", "deep", "own_option", "bottlenecks", "gated", "preact", "branches",
-    "dense_net", "long_ways", "odd_ways", "vectors",
+    "dense_net", "long_ways", "odd_ways", "vectors", "transitions", "supervised", "stochastic", "carries",
 )  # fmt: skip
 LEVELS = ("stage", "block", "layer")
 

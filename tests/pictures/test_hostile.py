@@ -10,6 +10,7 @@ import pytest
 from resdsl.emit.dot import emit_dot
 from resdsl.emit.picture.text import bold_words, name, words
 from resdsl.ir.lower import FlatGraph, OpNode
+from resdsl.semantics.model import Template
 from resdsl.source import SourceFile, Span
 from tests.pictures.conftest import load, read_dot
 
@@ -57,7 +58,10 @@ def poisoned(text: str) -> FlatGraph:
         )
         return changed
 
-    network = graph.network.replaced(name=text, source=source, span=moved(graph.network.span))
+    block = next(i for i, node in enumerate(graph.network.nodes) if isinstance(node.content, Template))
+    network = graph.network.replaced(
+        name=text, source=source, span=moved(graph.network.span), places={**graph.network.places, text: block}
+    )
     result: FlatGraph = graph.replaced(
         network=network, nodes=tuple(map(poison, graph.nodes)), output=renamed(graph.output)
     )

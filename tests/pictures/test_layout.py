@@ -56,7 +56,7 @@ def test_wires_cut_through_no_unit(name: str, level: str) -> None:
 def test_wires_are_curves_that_hold_together(name: str, level: str) -> None:
     for way in drawn(name, level)[1]:
         assert len(way.points) % 3 == 1
-        reach = way.source.width / 2 if way.wire.is_from_side else 0.0
+        reach = way.source.width / 2 if way.wire.leaves_at is not None else 0.0
         assert abs(way.points[0][0] - way.source.x) == pytest.approx(reach, abs=0.01)
 
 

@@ -137,7 +137,7 @@ def test_stage_level_has_a_box_for_each_part(draw: Draw) -> None:
     parts = [part.name for part in load("net").network.parts]
     assert [key for key in picture.nodes if key.startswith("net/")] == ["net/input", *(f"net/{p}" for p in parts)]
     lines = picture.nodes["net/conv3"]["label"].split("\\n")
-    assert lines == [" ", "2 × basic", "shortcuts: B (1 changes the shape)", "32 × 16 × 16", "33,088 parameters"]
+    assert lines == [" ", "2 × basic", "shortcuts: 1 projection, 1 identity", "32 × 16 × 16", "33,088 parameters"]
     assert "<<B>conv3</B>>" in picture.labels()
     heights = [picture.y(f"net/{part}") for part in parts]
     assert heights == sorted(heights, reverse=True)
@@ -208,7 +208,7 @@ def test_stage_boxes_tell_their_steps_and_no_heads(tmp_path: Path) -> None:
     picture = read_dot(emit_dot([graph], "stage"))
     lines = [" ", "2 × cbr", "3x3 max pool, /2", "1 × cbr", "16 × 8 × 8", "864 parameters"]
     assert picture.nodes["mixed/one"]["label"].split("\\n") == lines
-    assert picture.nodes["mixed/loose steps 1"]["label"] == "2x2 max pool, /2"
+    assert picture.nodes["mixed/loose steps 1"]["label"] == "2x2 max pool, /2\\n16 × 16 × 16"
     assert picture.nodes["mixed/side"]["label"].split("\\n")[-2:] == ["output 4", "356 parameters"]
     start = picture.edge("mixed/one", "mixed/side")["pos"].split()[1].split(",")
     assert float(start[0]) < picture.x("mixed/one") - 40

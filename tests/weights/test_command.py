@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from resdsl.cli.main import main
 from tests.weights.keras_models import import_keras
 from tests.weights.sources import CifarNet, expect_equal_outputs, lively
 
+# Keras asks torch for arrays the way numpy 1 did.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 SPECS = Path(__file__).parents[2] / "specs"
 SMALL = """network cifar(n = 1, classes = 10) {
   input 3 x 32 x 32
@@ -48,15 +52,49 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_a_transfer(here: Path, golden: Callable[[str, Path], None], capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "small.res", "--from", "small.pth", "-o", "small.safetensors")
+    code, out, err = run(capsys, "small.res", "--from", "small.pth", "-o", "small.safetensors", "--rows")
     assert (code, err) == (0, "")
     golden(out, Path("golden/transfer.txt"))
+    code, out, err = run(capsys, "small.res", "--from", "small.pth", "-o", "small.safetensors")
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert "decided by: beside its convolution (24), " in out
+    assert out.splitlines()[0] == "ok: small.pth to cifar: 47 loaded"
     net = resdsl.load("small.res")
     model = net.to_torch()
     assert {row.how for row in resdsl.load_weights(model, "small.safetensors").rows} == {"same name"}
     peer = lively(CifarNet(1))
     peer.load_state_dict(torch.load("small.pth", weights_only=True))
     expect_equal_outputs(model, peer, [(32, 32), (25, 29)])
+
+
+def test_the_receipt_in_short(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was adapted, is fresh or left over, or was told by order only: the first of each kind."""
+    state = {name: value for name, value in lively(CifarNet(1, classes=4)).state_dict().items() if "bias" not in name}
+    torch.save(state, "small.pth")
+    allowed = ("--allow-fresh", "head", "--allow-left-over", "linear")
+    code, out, err = run(capsys, "small.res", "--from", "small.pth", "-o", "o.pth", *allowed)
+    assert (code, err) == (0, "")
+    lines = [line.split("  ") for line in out.splitlines()]
+    rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert ["and 4 more", "adapted", "0, as the file has none"] in rows
+    assert ["head.linear1.weight", "10 x 64", "fresh", "allowed"] in rows
+    assert ["linear.weight", "4 x 64", "left over", "head.linear1 is fresh"] in rows
+    assert not any(row[:1] == ["stem.conv1.weight"] for row in rows)
+
+
+def test_rows_told_by_order_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    letters = {"bn1": "d", "conv1": "c", "conv2": "a", "bn2": "b"}
+    state = {}
+    for name, value in lively(CifarNet(1)).state_dict().items():
+        block, _, layer = name.rpartition(".")[0].rpartition(".")
+        state[name.replace(layer, letters.get(layer, layer)) if block.endswith("0") else name] = value
+    torch.save(state, "small.pth")
+    code, out, _ = run(capsys, "small.res", "--from", "small.pth", "-o", "o.pth")
+    assert code == 0
+    assert "layer1.0.c.weight" in out
+    assert "are told from others of their shape by their order only" in out
+    code, out, _ = run(capsys, "small.res", "--from", "small.pth", "-o", "o.pth", "--json")
+    assert json.loads(out)["by_order"] == sum(row["how"] == "order only" for row in json.loads(out)["tensors"]) > 0
 
 
 def test_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +217,9 @@ def test_keras_is_verified(here: Path, capsys: pytest.CaptureFixture[str]) -> No
         "-o",
         "o.pth",
     )
-    code, out, err = run(capsys, spec, *arguments, "--verify", "keras:ResNet50")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping nested container")
+        code, out, err = run(capsys, spec, *arguments, "--verify", "keras:ResNet50")
     assert code == 0, err
     assert "the output equals that of keras:ResNet50 at 64 x 64 and 57 x 49" in out
     code, _, err = run(capsys, spec, *arguments, "--verify", "keras:ResNet101")
@@ -231,6 +271,31 @@ def wrong_inputs() -> dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], 
             ["--set", "classes=3"],
             "head.linear1.weight is 3 x 64, in the file linear.weight is 10 x 64 (--allow-fresh head)",
         ),
+        "a part missing": (
+            lambda state: {name: value for name, value in state.items() if not name.startswith(("conv1", "bn1"))},
+            [],
+            "where that is meant: --allow-fresh stem",
+        ),
+        "a part too many": (
+            lambda state: {**{f"module.{k}": v for k, v in state.items()}, "module.x.y.weight": torch.zeros(3, 3)},
+            [],
+            "where that is meant: --allow-left-over x",
+        ),
+        "negative variances": (
+            lambda state: {**state, "bn1.running_var": torch.full((16,), -1.0)},
+            [],
+            "bn1.running_var holds negative variances",
+        ),
+        "a name of the file": (
+            lambda state: state,
+            ["--allow-fresh", "linear"],
+            "'linear' names nothing of the network, which has stem, conv2, conv3, conv4, head",
+        ),
+        "a model misspelt": (
+            lambda state: state,
+            ["--verify", "torchvision:resnet19"],
+            "torchvision has no model 'resnet19'; did you mean torchvision:resnet18?",
+        ),
         "an unknown name": (lambda state: state, ["--allow-fresh", "stm"], "did you mean 'stem'?"),
         "an unknown ending": (lambda state: state, ["-o", "out.h5"], "out.h5: weights are written as"),
         "the file itself": (lambda state: state, ["-o", "small.pth"], "small.pth is the checkpoint itself"),
@@ -255,6 +320,27 @@ def test_wrong_input(name: str, here: Path, capsys: pytest.CaptureFixture[str]) 
     assert words in err
     assert sorted(path.name for path in here.iterdir()) == before
     assert (here / "small.pth").read_bytes() == original
+
+
+def test_the_closest_network_fits_better_than_the_one_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = torch.load("small.pth", weights_only=True)
+    torch.save({**state, "extra.weight": torch.zeros(3, 3)}, "small.pth")
+    code, _, err = run(capsys, "small.res", "--from", "small.pth", "-o", "out.pth")
+    assert (code, "closest in the zoo" in err) == (1, False)
+    permitted = ("--allow-left-over", "extra")
+    torch.save({f"module.{name}": value for name, value in torch.load("small.pth").items()}, "small.pth")
+    assert run(capsys, "small.res", "--from", "small.pth", "-o", "out.pth", *permitted)[0] == 0
+
+
+@pytest.mark.parametrize("library", ["timm", "keras"])
+def test_a_library_that_is_not_installed(
+    library: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    code, out, err = run(capsys, "small.res", "--from", "small.pth", "-o", "o.pth", "--verify", f"{library}:resnet18")
+    assert (code, out) == (1, "")
+    assert f"verify: {library} cannot be imported" in err
+    assert not (here / "o.pth").exists()
 
 
 def test_a_file_cut_short_and_a_plain_pickle(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

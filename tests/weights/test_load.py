@@ -20,6 +20,8 @@ from resdsl.source import SourceFile
 from tests.weights.keras_models import import_keras
 from tests.weights.sources import CifarNet, expect_equal_outputs, expect_same, lively
 
+# Keras asks torch for arrays the way numpy 1 did.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 SPECS = Path(__file__).parents[2] / "specs"
 CIFAR = str(SPECS / "families" / "resnet_cifar.res")
 TINY = """
@@ -189,7 +191,7 @@ def test_the_receipt() -> None:
         "target": "stem.conv1.weight",
         "source": "conv.weight",
         "status": "loaded",
-        "how": "shape",
+        "how": "only one of its shape",
         "shape": [8, 3, 3, 3],
     }
     assert "head.linear1.weight: fresh, allowed" in str(receipt)
@@ -259,6 +261,30 @@ def test_keras(ending: str, tmp_path: Path) -> None:
     assert bool(receipt.by_order) == (ending == ".weights.h5"), "only the other formats hold the topology"
 
 
+TWINS = """
+network twins {
+  input 3 x 8 x 8
+  stem { conv(3x3, 8, bias = true) -> relu }
+  stage one, filters 8 { concat { branch { conv(1x1, 4, bias = true) } branch { conv(1x1, 4, bias = true) } } }
+  head { flatten -> linear(10) }
+}
+"""
+
+
+@pytest.mark.parametrize("names", [("left", "right"), ("b", "a"), ("conv_1", "conv_2")])
+def test_a_topology_does_not_tell_twins_apart(names: tuple[str, str], tmp_path: Path) -> None:
+    keras = import_keras(tmp_path)
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    x = layers.Concatenate()([layers.Conv2D(4, 1, name=name)(x) for name in names])
+    keras.Model(image, layers.Dense(10)(layers.Flatten()(x))).save(tmp_path / "net.keras")
+    receipt = resdsl.load_weights(tiny(text=TWINS).to_torch(), tmp_path / "net.keras")
+    flagged = {row.source.split("/")[0] for row in receipt.by_order}
+    decided = {row.how for row in receipt.rows if "weight" in row.target and row.target.startswith("one")}
+    assert decided == ({"numbers in names"} if names[0] == "conv_1" else {"order only"}), flagged
+
+
 def test_another_epsilon_moves_the_variance(tmp_path: Path) -> None:
     keras = import_keras(tmp_path)
     path = tmp_path / "net.keras"
@@ -302,9 +328,7 @@ network odd {
     model = tiny(text=text).to_torch()
     layers: dict[str, list[tuple[str, Tensor]]] = {}
     for name, value in model.state_dict().items():
-        layers.setdefault(name.rpartition(".")[0], []).append(
-            (name.rpartition(".")[2], torch.randn_like(value.float()))
-        )
+        layers.setdefault(name.rpartition(".")[0], []).append((name.rpartition(".")[2], torch.rand_like(value.float())))
     order = list(layers)
     if is_shuffled:
         random.shuffle(order)

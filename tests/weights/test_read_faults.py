@@ -28,6 +28,9 @@ from resdsl.weights.errors import WeightsError
 from resdsl.weights.pickles import foreign_names
 from tests.weights.keras_models import import_keras, save_in_all_formats
 
+# Keras asks torch for arrays the way numpy 1 did.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+
 STATE = {"conv.weight": torch.randn(4, 3, 3, 3), "fc.weight": torch.randn(2, 4), "fc.bias": torch.randn(2)}
 
 
@@ -354,3 +357,14 @@ def test_hdf5_takes_nothing_from_other_files(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "external.h5", "w") as file:
         file.create_dataset("layers/dense/vars/0", (2, 2), np.float32, external=[(str(tmp_path / "raw.bin"), 0, 16)])
     assert "another file" in refusal(tmp_path / "external.h5")
+
+
+def test_a_weight_that_changed_on_the_way(tmp_path: Path) -> None:
+    """torch.load does not look at checksums."""
+    path = tmp_path / "net.pth"
+    torch.save({"fc.weight": torch.full((64, 64), 1.5)}, path)
+    content = path.read_bytes()
+    place = content.index(b"\x00\x00\xc0\x3f" * 8) + 2
+    path.write_bytes(content[:place] + b"\x80" + content[place + 1 :])
+    with pytest.raises(WeightsError, match=r"damaged: the checksum of .* is wrong"):
+        read_checkpoint(path)

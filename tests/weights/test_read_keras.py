@@ -13,6 +13,9 @@ from torch.nn import functional
 from resdsl.weights.checkpoint import Checkpoint, SourceLayer, read_checkpoint
 from tests.weights.keras_models import import_keras, save_in_all_formats, small_model
 
+# Keras asks torch for arrays the way numpy 1 did.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+
 ENDINGS = (".keras", ".h5", ".weights.h5")
 WITH_TOPOLOGY = ENDINGS[:2]
 

@@ -15,11 +15,15 @@ RESIDUAL: list[Comparison] = [
 ]
 # With another shortcut or another place of the stride put into torchvision's module.
 CHANGED: list[Comparison] = [
-    ("resnet_options.res", "resnet18_A", "torchvision resnet18"),
-    ("resnet_options.res", "resnet18_C", "torchvision resnet18"),
-    ("resnet_options.res", "resnet50_v15_A", "torchvision resnet50"),
-    ("resnet_options.res", "resnet50_C", "torchvision resnet50"),
-    ("resnet50.res", "resnet50", "torchvision resnet50"),
+    ("resnet18.res", "plain18", "torchvision resnet18"),
+    ("resnet34.res", "plain34", "torchvision resnet34"),
+    *((f"resnet{depth}.res", f"resnet{depth}", f"torchvision resnet{depth}") for depth in (50, 101, 152)),
+    *(
+        ("resnet_options.res", f"resnet{depth}{stride}_{option}", f"torchvision resnet{depth}")
+        for depth, strides in ((18, ("",)), (34, ("",)), (50, ("", "_v15")), (101, ("", "_v15")), (152, ("", "_v15")))
+        for stride in strides
+        for option in "AC"
+    ),
 ]
 PREACTIVATION: list[Comparison] = [
     ("preact_resnets.res", "preact50", "timm resnetv2_50"),
@@ -56,12 +60,15 @@ AFTER: list[Comparison] = [
     ("resnet50_d.res", "resnet50_d", "timm resnet50d"),
     ("densenet121.res", "densenet121", "torchvision densenet121"),
 ]
+# timm's has the stride of the paper, and the padding of Caffe's pool put right.
+REPOOLED: list[Comparison] = [("se_resnet50.res", "se_resnet50_v1", "timm legacy_seresnet50")]
 # Nets that no library has: a module written from the paper in the test.
 WRITTEN = {
     "alexnet.res": ["alexnet_2012"],
     "googlenet.res": ["googlenet"],
     "highway.res": ["highway19", "highway32"],
-    "mlp_shortcut.res": ["mlp_shortcut"],
+    "mlp_shortcut.res": ["mlp_shortcut", "mlp_plain"],
+    "cifar_resnets.res": ["resnet20", "plain20", "resnet20_B", "resnet20_C"],
     "cifar_preact_resnets.res": ["preact110", "preact164", "resnet164", "resnet110_one_layer", "preact110_one_layer"],
     "resnet110_shortcuts.res": [
         "resnet110", "plain110", "constant_scaling110", "frozen_gating110", "exclusive_gating110",
@@ -71,19 +78,22 @@ WRITTEN = {
         "resnet110", "bn_after_addition110", "relu_before_addition110", "relu_preactivation110",
         "full_preactivation110",
     ],
-    "pyramidnet.res": ["pyramidnet110_48", "pyramidnet164_270"],
+    "pyramidnet.res": [
+        "pyramidnet110_48", "pyramidnet110_84", "pyramidnet110_270", "pyramidnet164_270", "pyramidnet272_200",
+    ],
+    "wide_resnet.res": ["wide_resnet28_10", "wide_resnet28_10_dropout", "wide_resnet40_4", "wide_resnet16_8"],
     "stochastic_depth110.res": ["stochastic_depth110"],
 }  # fmt: skip
 # Files of which every net's costs are computed once more by arithmetic.
 BY_FORMULA = [
     "resnet18.res", "resnet34.res", "resnet50.res", "resnet101.res", "resnet152.res", "resnet_options.res",
-    "cifar_resnets.res", "resnet110_cifar.res", "cifar_preact_resnets.res", "preact_resnets.res",
-    "resnet110_shortcuts.res", "resnet110_activations.res", "pyramidnet.res", "wide_resnet.res",
+    "cifar_resnets.res", "resnet110_cifar.res", "resnet20_digits.res", "cifar_preact_resnets.res", "preact_resnets.res",
+    "resnet110_shortcuts.res", "resnet110_activations.res",
 ]  # fmt: skip
 
 COMPARED: list[Comparison] = [
     *RESIDUAL,
-    *((file, network, f"{peer}, changed") for file, network, peer in CHANGED),
+    *((file, network, f"{peer}, changed") for file, network, peer in [*CHANGED, *REPOOLED]),
     *PREACTIVATION,
     *KERAS,
     *BEFORE,

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import resdsl
 from resdsl.emit.torch_layers import StochasticDepth
-from tests.zoo.compared import AFTER
+from tests.zoo.compared import AFTER, REPOOLED, WRITTEN
 from tests.zoo.peers import assert_same_function, carry_weights, lively
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -65,7 +65,19 @@ def test_function(spec: str, network: str, words: str) -> None:
     assert_same_function(peer, module, pairs, ((224, 224), (97, 81)), training_size=training_size)
 
 
-@pytest.mark.parametrize(("spec", "network", "words"), AFTER)
+@pytest.mark.parametrize(("spec", "network", "words"), REPOOLED)
+def test_function_but_for_the_pool(spec: str, network: str, words: str) -> None:
+    """The peer's pool pads below and to the right only, as Caffe's; its dropout is for another net of its class."""
+    peer = make_peer(words)
+    assert isinstance(peer.get_submodule("pool0"), nn.MaxPool2d)
+    peer.register_module("pool0", nn.MaxPool2d(3, 2, 1))
+    peer.drop_rate = 0.0  # type: ignore[assignment]
+    module = resdsl.load(SPECS / spec, network).to_torch()
+    pairs = carry_weights(lively(peer), module)
+    assert_same_function(peer, module, pairs, ((224, 224), (97, 81)))
+
+
+@pytest.mark.parametrize(("spec", "network", "words"), AFTER + REPOOLED)
 def test_counts(spec: str, network: str, words: str) -> None:
     net = resdsl.load(SPECS / spec, network)
     with torch.device("meta"):
@@ -97,6 +109,45 @@ def test_wide_nets_for_cifar(network: str, depth: int, widen: int, parameters: i
     assert net.depth == depth - 2
     assert net.parameters == sum(weights) + 2 * (norms + before) + 10 * (before + 1) == parameters
     assert net.macs == multiplied + 10 * before
+
+
+class WideBlock(nn.Module):
+    """Figure 1d: BN, ReLU, convolution, twice, dropout between them; a new shape projects what the first ReLU gives."""
+
+    def __init__(self, before: int, width: int, stride: int, drop: float) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(before)
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.drop = drop
+        self.shortcut = nn.Conv2d(before, width, 1, stride, bias=False) if before != width else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = functional.relu(self.bn1(x))
+        y = functional.dropout(functional.relu(self.bn2(self.conv1(active))), self.drop, self.training)
+        short: Tensor = x if self.shortcut is None else self.shortcut(active)
+        return short + self.conv2(y)  # type: ignore[no-any-return]
+
+
+def wide(n: int, widen: int, drop: float) -> nn.Module:
+    """Table 1."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)]
+    before = 16
+    for group, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
+        for block in range(n):
+            layers.append(WideBlock(before, width, 2 if group and not block else 1, drop))
+            before = width
+    layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10)]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("network", WRITTEN["wide_resnet.res"])
+def test_function_of_wide_nets(network: str) -> None:
+    """With two blocks a group and a width of 2: the same blocks, in a second."""
+    peer = lively(wide(2, 2, 0.3 if "dropout" in network else 0.0))
+    module = resdsl.load(SPECS / "wide_resnet.res", network, n=2, widen=2).to_torch()
+    assert_same_function(peer, module, carry_weights(peer, module), ((32, 32), (33, 47)))
 
 
 def test_dropout_of_the_wide_nets_is_between_the_convolutions() -> None:
@@ -163,9 +214,9 @@ def test_counts_of_pyramids(network: str, n: int, alpha: int, bottleneck: bool, 
     assert published == pytest.approx(net.parameters, rel=0.05)
 
 
-@pytest.mark.parametrize(("network", "bottleneck"), [("pyramidnet110_84", False), ("pyramidnet164_270", True)])
-def test_function_of_pyramids(network: str, bottleneck: bool) -> None:
-    peer = lively(pyramid(3, 40, bottleneck))
+@pytest.mark.parametrize("network", WRITTEN["pyramidnet.res"])
+def test_function_of_pyramids(network: str) -> None:
+    peer = lively(pyramid(3, 40, "net110" not in network))
     module = resdsl.load(SPECS / "pyramidnet.res", network, n=3, alpha=40).to_torch()
     pairs = carry_weights(peer, module)
     assert_same_function(peer, module, pairs, ((32, 32), (33, 47)))

@@ -16,7 +16,7 @@ from torchvision.models import GoogLeNetOutputs
 
 import resdsl
 from resdsl.net import Net
-from tests.zoo.compared import BEFORE
+from tests.zoo.compared import BEFORE, WRITTEN
 from tests.zoo.peers import assert_close, assert_same_function, carry_weights, lively
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -209,6 +209,31 @@ def test_googlenet() -> None:
             assert_close(found, value, 1e-5, "output")
 
 
+DROPOUTS = {  # the share of each and what it follows, `mean` being the global pool
+    ("alexnet.res", "alexnet_2012"): [(0.5, "head.0.relu1"), (0.5, "head.1.relu1")],
+    ("googlenet.res", "googlenet"): [
+        (0.7, "auxiliary1.auxiliary_head1.relu2"), (0.7, "auxiliary2.auxiliary_head1.relu2"),
+        (0.4, "mean"),
+    ],
+    ("highway.res", "highway19"): [
+        (0.2, "x"), (0.2, "conv1.max_pool1"), (0.2, "conv2.max_pool1"), (0.2, "mean"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "network"), DROPOUTS)
+def test_dropouts(file: str, network: str) -> None:
+    """What comparisons in evaluation mode cannot see."""
+    module = ours(file, network).to_torch(init="torch", auxiliary=True)
+    found = []
+    for node in module.graph.nodes:
+        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, nn.Dropout):
+            (before,) = node.all_input_nodes
+            found.append((layer.p, str(before.target)))
+    assert found == DROPOUTS[file, network]
+
+
 @pytest.mark.parametrize(("name", "layers"), [("highway19", (4, 5, 5)), ("highway32", (9, 9, 9))])
 def test_highway(name: str, layers: tuple[int, ...]) -> None:
     """y = H(x) T(x) + x (1 - T(x)): Srivastava et al. 2015, equation 3."""
@@ -246,15 +271,18 @@ def test_highway32_alternates() -> None:
         assert [weights[f"conv{stage}.conv1.weight"].shape[-1], *kernels] == 5 * [3, 1]
 
 
-def test_mlp_shortcut() -> None:
-    net = ours("mlp_shortcut.res", "mlp_shortcut")
+@pytest.mark.parametrize("name", WRITTEN["mlp_shortcut.res"])
+def test_mlp(name: str) -> None:
+    net = ours("mlp_shortcut.res", name)
     module, weights = of(net, auxiliary=True)
     images = torch.randn(4, 784)
     first = linear(images, weights, "hidden1.linear1").tanh()
     second = linear(first, weights, "hidden2.linear1").tanh()
     third = linear(second, weights, "hidden3.linear1").tanh()
+    has_shortcut = name == "mlp_shortcut"
+    across = linear(images, weights, "head.shortcut.linear1") if has_shortcut else 0.0
     expected = (
-        linear(third, weights, "head.linear1") + linear(images, weights, "head.shortcut.linear1"),
+        linear(third, weights, "head.linear1") + across,
         linear(first, weights, "classifier1.linear1"),
         linear(second, weights, "classifier2.linear1"),
     )
@@ -263,5 +291,5 @@ def test_mlp_shortcut() -> None:
             assert_close(found, value, 1e-6, "output")
     widths = [784, 300, 300, 300, 10]
     layers = sum((before + 1) * after for before, after in pairwise(widths))
-    assert net.parameters == layers + 784 * 10
-    assert ours("mlp_shortcut.res", "mlp_plain").parameters == layers
+    assert net.parameters == layers + has_shortcut * 784 * 10
+    assert net.auxiliary_weights == (0.3, 0.3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +12,13 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import resdsl
-from tests.zoo.compared import PREACTIVATION
+from tests.zoo.compared import PREACTIVATION, WRITTEN
 from tests.zoo.counting import Count, Shortcut, bare_option_b, gate, none, option_b, projection, residual
 from tests.zoo.peers import assert_same_function, carry_weights, lively
 
 SPECS = Path(__file__).parents[2] / "specs"
 CIFAR, SHORTCUTS, ACTIVATIONS = "cifar_preact_resnets.res", "resnet110_shortcuts.res", "resnet110_activations.res"
+RESIDUAL = "cifar_resnets.res"
 
 
 # --- timm -----------------------------------------------------------------------------------------------------------
@@ -28,18 +28,6 @@ CIFAR, SHORTCUTS, ACTIVATIONS = "cifar_preact_resnets.res", "resnet110_shortcuts
 def timm() -> ModuleType:
     module: ModuleType = pytest.importorskip("timm", reason="timm, the peer of this comparison, is not installed")
     return module
-
-
-def with_linear_classifier(peer: nn.Module) -> nn.Module:
-    """The net of timm with its classifier, a 1x1 convolution behind the pool, written as the linear layer it is."""
-    head = peer.get_submodule("head")
-    conv = head.get_submodule("fc")
-    assert isinstance(conv, nn.Conv2d)
-    linear = nn.Linear(conv.in_channels, conv.out_channels)
-    with torch.no_grad():
-        linear.weight.copy_(conv.weight.flatten(1))
-    head.register_module("fc", nn.Sequential(OrderedDict(flat=nn.Flatten(), linear=linear)))
-    return peer
 
 
 @pytest.mark.parametrize(("file", "network", "peer"), PREACTIVATION)
@@ -56,7 +44,7 @@ def test_counts_of_timm(timm: ModuleType, file: str, network: str, peer: str) ->
 
 @pytest.mark.parametrize(("file", "network", "peer"), PREACTIVATION)
 def test_outputs_and_gradients_of_timm(timm: ModuleType, file: str, network: str, peer: str) -> None:
-    model = lively(with_linear_classifier(timm.create_model(peer.split()[1])))
+    model = lively(timm.create_model(peer.split()[1]))
     module = resdsl.load(SPECS / file, network).to_torch(init="torch")
     assert_same_function(model, module, carry_weights(model, module), sizes=((224, 224), (97, 129)))
 
@@ -226,6 +214,13 @@ class ConvShortcut(Unit):
         return y
 
 
+class OptionB(ConvShortcut):
+    def make(self, before: int, filters: int) -> None:
+        super().make(before, filters)
+        if not self.is_changed:
+            self.shortcut = nn.Sequential()
+
+
 class DropoutShortcut(Unit):
     def h(self, x: Tensor) -> Tensor:
         return functional.dropout(super().h(x), 0.5, self.training)
@@ -357,6 +352,10 @@ def cifar_net(unit: type[Unit], n: int) -> nn.Module:
 
 
 UNITS: list[tuple[str, str, type[Unit]]] = [
+    (RESIDUAL, "resnet20", Unit),
+    (RESIDUAL, "plain20", Plain),
+    (RESIDUAL, "resnet20_B", OptionB),
+    (RESIDUAL, "resnet20_C", ConvShortcut),
     (CIFAR, "preact110", FullPreActivation),
     (CIFAR, "preact164", PreActivationBottleneck),
     (CIFAR, "resnet164", Bottleneck),
@@ -383,3 +382,8 @@ def test_cifar_nets_compute_what_the_figures_show(file: str, network: str, unit:
     peer = lively(cifar_net(unit, 3))
     module = resdsl.load(SPECS / file, network, n=3).to_torch(init="torch")
     assert_same_function(peer, module, carry_weights(peer, module), sizes=((32, 32), (29, 37)), batch=4)
+
+
+@pytest.mark.parametrize("file", [RESIDUAL, CIFAR, SHORTCUTS, ACTIVATIONS])
+def test_every_net_said_to_be_compared_is(file: str) -> None:
+    assert [network for spec, network, _ in UNITS if spec == file] == WRITTEN[file]

@@ -8,7 +8,7 @@ from resdsl.emit.picture import measures, palette
 from resdsl.emit.picture.canvas import Canvas
 from resdsl.emit.picture.fonts import text_width
 from resdsl.emit.picture.layout import PLATE_PADDING, Column, Placed
-from resdsl.emit.picture.routes import OPTION_SIZE, Route, extent, route
+from resdsl.emit.picture.routes import OPTION_SIZE, SIZE_GAP, Route, extent, route
 from resdsl.emit.picture.sketch import Tab, brief
 from resdsl.emit.picture.text import Value, hover, words
 from resdsl.ir.lower import FlatGraph
@@ -59,16 +59,21 @@ class NetworkDrawing:
 def title_lines(graph: FlatGraph) -> list[tuple[str, float, bool]]:
     """The network's name, and what it is and costs, with font size and weight."""
     network = graph.network
-    facts = [f"{network.geometry.depth} layers, {_short(network.totals.parameters)} parameters"]
+    facts = [f"{network.geometry.depth:,} layers, {_short(network.totals.parameters)} parameters"]
     if isinstance(network.totals.macs, int):
         facts.append(f"{_short(network.totals.macs)} multiply-adds")
+    if network.auxiliaries:
+        facts[-1] += ", without auxiliary heads"
     return [(brief(network.name), measures.TITLE, True), *((fact, 8.0, False) for fact in facts)]
 
 
 def _short(value: int) -> str:
+    """Three significant digits, as in `7.00 M`, or more before the point."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 1000 * size else f"{value / size:,.0f} {unit}"
+        if value >= size - size / 2000:  # what three digits round up to the unit belongs to it
+            share = value / size
+            digits = 2 if share < 9.995 else 1 if share < 99.95 else 0
+            return f"{share:,.{digits}f} {unit}"
     return str(value)
 
 
@@ -98,8 +103,8 @@ def draw(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) -> None:
         color = stages.get(spot.unit.part) if stages else resolutions.get(spot.unit.shape[1:])
         _draw_unit(spot, drawing.prefix, canvas, x, y, palette.stage_colors(color))
         if spot.size_label:
-            canvas.text(x - 4, y + spot.bottom + spot.label_drop + 6.5, spot.size_label, measures.SMALL, align="right",
-                        color=palette.FAINT_INK)  # fmt: skip
+            height = y + spot.bottom + spot.label_drop + 6.5
+            canvas.text(x - SIZE_GAP, height, spot.size_label, measures.SMALL, align="right", color=palette.FAINT_INK)
     for way in drawing.routes:
         _draw_route(way, drawing.prefix, canvas, x, y)
 
@@ -117,7 +122,7 @@ def _draw_plates(drawing: NetworkDrawing, canvas: Canvas, x: float, y: float) ->
         inside = [spot for spot in drawing.column.placed.values() if spot.unit.plate == plate.key]
         keys = {spot.unit.key for spot in inside}
         xs = [point[0] for way in drawing.routes if way.target.unit.key in keys for point in way.points]
-        labels = [way.label_at[0] + text_width(way.wire.label, OPTION_SIZE) for way in drawing.routes
+        labels = [way.label_at[0] + text_width(way.wire.label, OPTION_SIZE, is_bold=True) for way in drawing.routes
                   if way.target.unit.key in keys and way.label_at]  # fmt: skip
         left = min([*xs, *(spot.x - spot.outer / 2 for spot in inside)]) - PLATE_PADDING
         right = max([*xs, *labels, *(spot.x + spot.outer / 2 for spot in inside)]) + PLATE_PADDING

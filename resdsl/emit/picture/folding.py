@@ -1,7 +1,8 @@
 """Long runs of equal blocks become one block in a plate with its count, so that a picture stays readable.
 
-A run is folded where more than `most` blocks that look alike follow one another and nothing but the next block uses
-what is inside them. What is still too long after that loses its middle: one box tells how many units it stands for.
+A run is folded where more than `most` blocks that look alike, rates aside, follow one another and nothing but the next
+block uses what is inside them. What is still too long after that loses its middle: one box tells how many units it
+stands for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from resdsl.emit.picture.groups import Group
-from resdsl.emit.picture.sketch import Plate, Sketch, Unit, Wire
+from resdsl.emit.picture.labels import with_ranges, without_rates
+from resdsl.emit.picture.sketch import Plate, Sketch, Tab, Unit, Wire, rewired
 
 MAX_UNITS = 1200
 KEPT_AT_END = 100
@@ -39,12 +41,7 @@ def folded(items: Sequence[Unit | Group], most: int) -> Sketch:
                 (gone.key, kept.key) for group in run for gone, kept in zip(group.units, run[0].units, strict=True)
             )
         position += len(run)
-    return _without_middle(Sketch(tuple(_rewired(unit, renamed) for unit in units), tuple(plates)))
-
-
-def _rewired(unit: Unit, renamed: dict[str, str]) -> Unit:
-    wires = tuple(replace(wire, source=renamed.get(wire.source, wire.source)) for wire in unit.wires)
-    return replace(unit, wires=wires)
+    return _without_middle(Sketch(tuple(rewired(unit, renamed) for unit in units), tuple(plates)))
 
 
 def _users(items: Sequence[Unit | Group]) -> dict[str, set[int]]:
@@ -77,12 +74,13 @@ def _run(items: Sequence[Unit | Group], start: int, users: dict[str, set[int]]) 
 
 
 def _look(group: Group, before: Unit | Group) -> tuple[object, ...]:
-    """What is drawn of a group: words, shapes, kinds of wires, and from where each comes."""
+    """What is drawn of a group: words but for rates, shapes, kinds of wires, and from where each comes."""
     place = {unit.key: index for index, unit in enumerate(group.units)}
     source = {before.key if isinstance(before, Unit) else before.units[-1].key: -1}
     return tuple(
         (
-            unit.kind, unit.lines, unit.shape, tuple(tab.label for tab in (*unit.before, *unit.after)),
+            unit.kind, tuple(map(without_rates, unit.lines)), unit.shape,
+            tuple(without_rates(tab.label) for tab in (*unit.before, *unit.after)),
             tuple((wire.kind, wire.label, place.get(wire.source, source.get(wire.source))) for wire in unit.wires),
         )
         for unit in group.units
@@ -90,22 +88,36 @@ def _look(group: Group, before: Unit | Group) -> tuple[object, ...]:
 
 
 def _plate(run: list[Group]) -> Plate:
-    return Plate(
-        f"plate {run[0].path}", len(run), f"{len(run)} equal blocks: {run[0].path} to {run[-1].path}"
-    )  # fmt: skip
+    words = "equal blocks" if _merged(run) == list(run[0].units) else "blocks that differ in their rates only"
+    return Plate(f"plate {run[0].path}", len(run), f"{len(run)} {words}: {run[0].path} to {run[-1].path}")
+
+
+def _merged(run: list[Group]) -> list[Unit]:
+    """The first block's units with the rates of the whole run in their words."""
+    return [_with_ranges(alike) for alike in zip(*(group.units for group in run), strict=True)]
+
+
+def _with_ranges(units: Sequence[Unit]) -> Unit:
+    def merged(rows: Sequence[tuple[Tab, ...]]) -> tuple[Tab, ...]:
+        columns = zip(*rows, strict=True)
+        return tuple(replace(tabs[0], label=with_ranges([tab.label for tab in tabs])) for tabs in columns)
+
+    lines = tuple(map(with_ranges, zip(*(unit.lines for unit in units), strict=True)))
+    before, after = merged([unit.before for unit in units]), merged([unit.after for unit in units])
+    return replace(units[0], lines=lines, before=before, after=after)
 
 
 def _in_plate(run: list[Group]) -> list[Unit]:
     """The first block of a run, with a point inside the plate at which its input arrives."""
     plate = _plate(run).key
-    first = run[0].units
+    first = _merged(run)
     own = {unit.key for unit in first}
     outside = next(wire.source for unit in first for wire in unit.wires if wire.source not in own)
     point = Unit(
         f"{run[0].path}:in", "point", (), f"input of each of the {len(run)} blocks", first[0].part, (),
         (Wire(outside),), plate=plate, section=first[0].section,
     )  # fmt: skip
-    inner = [replace(_rewired(unit, {outside: point.key}), plate=plate) for unit in first]
+    inner = [replace(rewired(unit, {outside: point.key}), plate=plate) for unit in first]
     return [point, *inner]
 
 
@@ -125,6 +137,6 @@ def _without_middle(sketch: Sketch) -> Sketch:
     renamed = dict.fromkeys((unit.key for unit in middle), key)
     plates = {unit.plate for unit in kept}
     return Sketch(
-        (*units[:start], box, *(_rewired(unit, renamed) for unit in units[end:])),
+        (*units[:start], box, *(rewired(unit, renamed) for unit in units[end:])),
         tuple(plate for plate in sketch.plates if plate.key in plates),
     )

@@ -7,7 +7,7 @@ FONT = "Helvetica,Arial,sans-serif"
 # Thousandths of the font size; every other character counts as wide as a figure, those beyond Latin as wide as an em.
 _BY_WIDTH = {
     191: "'", 222: "ijl", 260: "|", 278: " !,./:;I[]\\ft", 333: "()-`r", 334: "{}", 355: '"', 389: "*", 469: "^",
-    500: "Jckvsxyz", 584: "+<>=~×", 611: "FTZ", 667: "&ABEKPSVXY", 722: "CDHNRUw", 778: "GOQ", 833: "Mm", 889: "%",
+    500: "Jckvsxyz", 584: "+<>=~×−", 611: "FTZ", 667: "&ABEKPSVXY", 722: "CDHNRUw", 778: "GOQ", 833: "Mm", 889: "%",
     944: "W", 1000: "→…", 1015: "@",
 }  # fmt: skip
 _WIDTH = {character: width for width, characters in _BY_WIDTH.items() for character in characters}

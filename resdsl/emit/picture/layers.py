@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from resdsl.emit.picture.groups import Place, node_labels
+from resdsl.emit.picture.labels import STRIP_FAMILIES, op_label
 from resdsl.emit.picture.sketch import Tab, Unit, Wire, brief, op_tooltip, size_text
 from resdsl.ir.lower import INPUT, FlatGraph, OpNode
-
-STRIP_FAMILIES = frozenset({"norm", "activation", "dropout", "identity"})
 
 
 class _Draft:
@@ -33,10 +33,12 @@ def _is_strip(node: OpNode) -> bool:
     return node.op.spec.family in STRIP_FAMILIES
 
 
-def layer_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tuple[Unit, ...]:
+def layer_units(graph: FlatGraph, paths: Mapping[str, Place]) -> tuple[Unit, ...]:
     """All ops; each is a DOT node of its own name with its own tooltip. A unit stays within one of the `paths`."""
     drafts, owner = _draft_units(graph, paths)
     units = [_input_unit(graph), *(_finished(draft, owner) for draft in drafts)]
+    labels = node_labels(graph)
+    units = [_titled(unit, labels) for unit in units]
     units = _mark_shortcuts(units)
     for name, weight, node in graph.auxiliaries:
         source = owner[node].key if node in owner else INPUT
@@ -45,7 +47,7 @@ def layer_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tuple
     return tuple(units)
 
 
-def _draft_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tuple[list[_Draft], dict[str, _Draft]]:
+def _draft_units(graph: FlatGraph, paths: Mapping[str, Place]) -> tuple[list[_Draft], dict[str, _Draft]]:
     uses: dict[str, int] = dict.fromkeys((graph.output, *(node for _, _, node in graph.auxiliaries)), 1)
     for node in graph.nodes:
         for name in node.inputs:
@@ -64,7 +66,7 @@ def _draft_units(graph: FlatGraph, paths: Mapping[str, tuple[str, str]]) -> tupl
     return drafts, owner
 
 
-def _belongs(node: OpNode, draft: _Draft, paths: Mapping[str, tuple[str, str]]) -> bool:
+def _belongs(node: OpNode, draft: _Draft, paths: Mapping[str, Place]) -> bool:
     last = draft.ops[-1]
     if paths.get(last.name) != paths.get(node.name):
         return False
@@ -75,15 +77,23 @@ def _belongs(node: OpNode, draft: _Draft, paths: Mapping[str, tuple[str, str]]) 
 
 def _finished(draft: _Draft, owner: dict[str, _Draft]) -> Unit:
     main, first = draft.main, draft.ops[0]
-    tabs = [Tab(node.name, brief(node.op.label()), op_tooltip(node)) for node in draft.ops if node is not main]
+    tabs = [Tab(node.name, brief(op_label(node.op)), op_tooltip(node)) for node in draft.ops if node is not main]
     at = draft.ops.index(main) if main else len(tabs)
     wires = tuple(Wire(owner[name].key if name in owner else INPUT) for name in first.inputs)
     unit = Unit(
-        draft.key, _kind(main), (brief(main.op.label()),) if main else (), op_tooltip(main or first), first.part,
+        draft.key, _kind(main), (brief(op_label(main.op)),) if main else (), op_tooltip(main or first), first.part,
         draft.ops[-1].shape, wires, 0, tuple(tabs[:at]), tuple(tabs[at:]), tuple(draft.ops), role=first.role,
         section=first.part,
     )  # fmt: skip
     return _with_sides(unit, first) if len(wires) > 1 else unit
+
+
+def _titled(unit: Unit, labels: Mapping[str, str]) -> Unit:
+    """A layer under the name that the text gives it or one of its strips by `as`."""
+    label = next((labels[node.name] for node in reversed(unit.ops) if node.name in labels), "")
+    if not label or unit.kind not in {"box", "pool"}:
+        return unit
+    return replace(unit, lines=(brief(label), *unit.lines), is_bold=True)
 
 
 def _kind(main: OpNode | None) -> str:
@@ -137,7 +147,8 @@ def _mark_shortcuts(units: list[Unit]) -> list[Unit]:
                 inner = by_key[key]
                 by_key[key] = replace(inner, wires=(replace(inner.wires[0], kind=wire.kind, tooltip=wire.tooltip),))
                 key = inner.wires[0].source
-            if key == wire.source and wire.kind == "identity" and unit.kind != "gate":
+            is_bare = by_key[key].role != "shortcut" or unit.role == "shortcut"
+            if key == wire.source and is_bare and wire.kind == "identity" and unit.kind != "gate":
                 wires = list(by_key[unit.key].wires)
                 wires[position] = replace(wire, label="")
                 by_key[unit.key] = replace(by_key[unit.key], wires=tuple(wires))

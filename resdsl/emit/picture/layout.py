@@ -22,7 +22,6 @@ LABEL_HEIGHT = 10.0
 PLATE_PADDING = 5.0
 PLATE_GAP = 8.0
 SIDE_GAP = 13.0
-SIDE_EXIT = 12.0
 
 
 @dataclass(slots=True, eq=False)
@@ -162,6 +161,8 @@ def _add_chain(
     units = _walk_back(placed, key, set(owner))
     fork_key = units[0].unit.wires[units[0].unit.primary].source if units else key
     parent = owner[join.unit.key] if join else owner[fork_key]
+    if join is None and units[0].unit.wires[0].leaves_at is not None:
+        side = units[0].unit.wires[0].side
     chain = Chain(placed[fork_key], units, join, wire, parent.side if parent else side, parent)
     for spot in units:
         owner[spot.unit.key] = chain
@@ -189,7 +190,7 @@ def _label_sizes(trunk: list[Placed], chains: Iterable[Chain]) -> None:
         shape = spot.unit.shape
         if not shape or index in is_branched:
             continue
-        if spot.unit.kind == "stage":
+        if spot.unit.is_shape_told:
             told = shape
             continue
         if shape != told and (index not in inside or shape[1:] != told[1:]):
@@ -270,8 +271,8 @@ def _gaps_below(column: Column) -> dict[str, float]:
 
 def _least_top(column: Column, spot: Placed, wire: Wire, gaps: dict[str, float]) -> float:
     source = column.placed[wire.source]
-    if wire.is_from_side:
-        return source.bottom - SIDE_EXIT + SIDE_GAP
+    if wire.leaves_at is not None:
+        return source.top + wire.leaves_at + SIDE_GAP
     is_primary = spot.unit.wires[spot.unit.primary] is wire
     if is_primary and spot.unit.key in column.on_trunk:
         return source.bottom + gaps[wire.source]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from resdsl.emit.picture import palette
 from resdsl.emit.picture.canvas import Canvas
@@ -13,9 +14,24 @@ from resdsl.emit.picture.text import hover, words
 SIZE = 8.0
 ROW = 15.0
 SAMPLE = 26.0
+SIGN_SIZE = 7.0
 
 
-def entries(drawings: Sequence[NetworkDrawing]) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sign, its meaning, and the words on the sign where these are the network's own."""
+
+    sign: str
+    meaning: str
+    sample: str = ""
+
+    @property
+    def width(self) -> float:
+        """Width of the sign."""
+        return max(SAMPLE, text_width(self.sample, SIGN_SIZE) + 6)
+
+
+def entries(drawings: Sequence[NetworkDrawing]) -> list[Entry]:
     """Sign and meaning, in a fixed order."""
     kinds: set[str] = set()
     lines: set[str] = set()
@@ -37,7 +53,17 @@ def entries(drawings: Sequence[NetworkDrawing]) -> list[tuple[str, str]]:
         "strips": "ops that follow or precede a layer",
         "plate": "the frame’s content, that many times",
     }
-    return [(sign, meaning) for sign, meaning in known.items() if sign in kinds or sign in lines]
+    samples = {"strips": _strip_sample(drawings)}
+    return [
+        Entry(sign, meaning, samples.get(sign, "")) for sign, meaning in known.items() if sign in kinds or sign in lines
+    ]
+
+
+def _strip_sample(drawings: Sequence[NetworkDrawing]) -> str:
+    """The words of the strip that occurs most often, of several the shortest."""
+    spots = [spot for drawing in drawings for spot in drawing.column.placed.values()]
+    labels = [tab.label for spot in spots for tab in (*spot.unit.before, *spot.unit.after)]
+    return min(labels, key=lambda label: (-labels.count(label), len(label)), default="")
 
 
 def _options(drawings: Sequence[NetworkDrawing], kind: str) -> str:
@@ -52,22 +78,29 @@ def _options(drawings: Sequence[NetworkDrawing], kind: str) -> str:
     return f" (option {', '.join(names)})" if names else ""
 
 
-def draw_legend(items: list[tuple[str, str]], canvas: Canvas, x: float, y: float) -> None:
+def draw_legend(items: list[Entry], canvas: Canvas, x: float, y: float) -> None:
     """One entry below the other, from the top left corner at (x, y)."""
-    for sign, meaning in items:
+    widest = _widest_sign(items)
+    for entry in items:
         middle = y + ROW / 2
-        _draw_sign(sign, canvas, x, middle)
-        canvas.text(x + SAMPLE + 8, middle, meaning, SIZE, align="left")
+        _draw_sign(entry, canvas, x + (widest - entry.width) / 2, middle)
+        canvas.text(x + widest + 8, middle, entry.meaning, SIZE, align="left")
         y += ROW
 
 
-def legend_size(items: list[tuple[str, str]]) -> tuple[float, float]:
+def legend_size(items: list[Entry]) -> tuple[float, float]:
     """Width and height of the legend."""
-    return max((text_width(meaning, SIZE) for _, meaning in items), default=0.0) + SAMPLE + 10, ROW * len(items)
+    words = max((text_width(entry.meaning, SIZE) for entry in items), default=0.0)
+    return words + _widest_sign(items) + 10, ROW * len(items)
 
 
-def _draw_sign(sign: str, canvas: Canvas, x: float, y: float) -> None:
-    key, middle = f"legend {sign}", x + SAMPLE / 2
+def _widest_sign(items: list[Entry]) -> float:
+    return max((entry.width for entry in items), default=SAMPLE)
+
+
+def _draw_sign(entry: Entry, canvas: Canvas, x: float, y: float) -> None:
+    sign = entry.sign
+    key, middle = f"legend {sign}", x + entry.width / 2
     look = {"tooltip": hover("legend"), "fillcolor": '"white"'}
     match sign:
         case "+" | "×":
@@ -76,7 +109,9 @@ def _draw_sign(sign: str, canvas: Canvas, x: float, y: float) -> None:
             canvas.node(key, middle, y, 15, 15, shape="diamond", label=words("T"), fontsize=7,
                         color=f'"{palette.INK}"', **look)  # fmt: skip
         case "strips":
-            canvas.node(key, middle, y, SAMPLE, 9, label=words("bn"), fontsize=7, penwidth=0.5, **look)
+            canvas.node(
+                key, middle, y, entry.width, 9, label=words(entry.sample), fontsize=SIGN_SIZE, penwidth=0.5, **look
+            )
         case "plate":
             canvas.frame(key, x, y - 5.5, x + SAMPLE, y + 5.5, style="rounded",
                          color=f'"{palette.FRAME_LINE}"', penwidth=0.8, tooltip=hover("legend"))  # fmt: skip

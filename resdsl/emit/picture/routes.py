@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from resdsl.emit.picture import measures
 from resdsl.emit.picture.fonts import text_width
-from resdsl.emit.picture.layout import SIDE_EXIT, Chain, Column, Placed
+from resdsl.emit.picture.layout import Chain, Column, Placed
 from resdsl.emit.picture.sketch import Wire
 
 ARROW = 5.0
@@ -16,6 +16,8 @@ CHAIN_GAP = 16.0
 BEND = 55.0
 TURN = 58.0
 OPTION_SIZE = 8.0
+OPTION_GAP = 6.0
+SIZE_GAP = 7.0
 
 Point = tuple[float, float]
 
@@ -37,8 +39,11 @@ def route(column: Column) -> list[Route]:
     """Give all chains their lanes, then draw every wire."""
     lanes = _Lanes(column)
     tops = [chain for chain in column.chains if chain.parent is None]
-    for chain in sorted(tops, key=lambda chain: _bottom(chain) - _top(chain)):
-        lanes.place(chain)
+    tops.sort(key=lambda chain: _bottom(chain) - _top(chain))
+    # Of two auxiliary heads that reach beside each other the earlier one stands farther out: no wire crosses the other.
+    heads = iter(sorted((chain for chain in tops if chain.join is None), key=_top, reverse=True))
+    for chain in tops:
+        lanes.place(next(heads) if chain.join is None else chain)
     chain_of = {spot.unit.key: chain for chain in column.chains for spot in chain.units}
     bare = {(chain.join.unit.key, id(chain.wire)): chain for chain in column.chains if chain.join and not chain.units}
     routes = []
@@ -56,8 +61,9 @@ def route(column: Column) -> list[Route]:
 
 
 def _top(chain: Chain) -> float:
-    if chain.units and chain.units[0].unit.wires[chain.units[0].unit.primary].is_from_side:
-        return chain.fork.bottom - SIDE_EXIT
+    leaves_at = chain.units[0].unit.wires[chain.units[0].unit.primary].leaves_at if chain.units else None
+    if leaves_at is not None:
+        return chain.fork.top + leaves_at
     return chain.fork.bottom + chain.fork.exit
 
 
@@ -74,13 +80,17 @@ class _Lanes:
             for taken in self._taken.values():
                 taken.append((spot.top, spot.bottom, spot.outer / 2))
             if spot.size_label:
-                width = text_width(spot.size_label, measures.SMALL) + 6
+                width = text_width(spot.size_label, measures.SMALL) + SIZE_GAP + 2
                 self._taken["left"].append((spot.bottom, spot.bottom + 12, width))
 
     def place(self, chain: Chain) -> None:
         """Take the innermost free lane for a chain, then for the chains that hang on it."""
         top, bottom = _top(chain) + 1, _bottom(chain) - 1
-        label = text_width(chain.wire.label, OPTION_SIZE) + 6 if chain.wire and chain.wire.label else 0.0
+        label = (
+            text_width(chain.wire.label, OPTION_SIZE, is_bold=True) + OPTION_GAP + 2
+            if chain.wire and chain.wire.label
+            else 0.0
+        )
         taken = self._taken[chain.side]
         inner = max((out for y0, y1, out in taken if y0 < bottom and y1 > top), default=0.0)
         if chain.units:
@@ -105,12 +115,12 @@ def _descent(source: Placed, target: Placed, wire: Wire, *, is_last: bool) -> Ro
     if abs(source.x - target.x) < 0.5:
         return Route(source, target, wire, _line((source.x, source.bottom), end), tip)
     start = (source.x, source.bottom + source.exit)
-    if wire.is_from_side:
+    if wire.leaves_at is not None:
         reach = source.width / 2 if target.x > source.x else -source.width / 2
-        start = (source.x + reach, source.bottom - SIDE_EXIT)
+        start = (source.x + reach, source.top + wire.leaves_at)
     bend = (target.x, min(end[1], start[1] + BEND))
     points = _turn_down(start, bend)
-    if is_last and not wire.is_from_side:
+    if is_last and wire.leaves_at is None:
         points = (*_line((source.x, source.bottom), start)[:-1], *points)
     if end[1] - bend[1] > 0.5:
         points += _line(bend, end)[1:]
@@ -127,7 +137,7 @@ def _entry(source: Placed, target: Placed, wire: Wire, chain: Chain | None) -> R
     points = (*_line(start, bend)[:-1], *_turn_in(bend, end)) if bend[1] - start[1] > 0.5 else _turn_in(start, end)
     label = None
     if wire.label and chain is not None:
-        label = (source.x + sign * 5, source.bottom + 7)
+        label = (source.x + sign * OPTION_GAP, source.bottom + 7)
     return Route(source, target, wire, points, tip, label, "left" if sign > 0 else "right")
 
 
@@ -143,7 +153,7 @@ def _arc(source: Placed, target: Placed, wire: Wire, chain: Chain) -> Route:
     if lower[1] - upper[1] > 0.5:
         points += _line(upper, lower)[1:]
     points += _turn_in(lower, end)[1:]
-    label = (chain.lane + sign * 4, (start[1] + end[1]) / 2) if wire.label else None
+    label = (chain.lane + sign * OPTION_GAP, (start[1] + end[1]) / 2) if wire.label else None
     return Route(source, target, wire, points, tip, label, "left" if sign > 0 else "right")
 
 
@@ -173,11 +183,11 @@ def extent(column: Column, routes: Iterable[Route]) -> tuple[float, float]:
         left.extend(point[0] for point in way.points)
         right.extend(point[0] for point in way.points)
         if way.label_at:
-            width = text_width(way.wire.label, OPTION_SIZE)
+            width = text_width(way.wire.label, OPTION_SIZE, is_bold=True)
             (right if way.label_align == "left" else left).append(
                 way.label_at[0] + (width if way.label_align == "left" else -width)
             )
     for spot in column.trunk:
-        width = text_width(spot.size_label, measures.SMALL) + 8
+        width = text_width(spot.size_label, measures.SMALL) + SIZE_GAP + 2
         left.append(-width)
     return min(left), max(right)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from resdsl.emit.picture.labels import op_label
 from resdsl.ir.lower import OpNode
 from resdsl.ir.summary import node_totals
 from resdsl.ops import Shape
@@ -30,7 +32,7 @@ class Wire:
         kind: trunk, branch, gate, identity (a shortcut that keeps the shape) or changed (one that does not).
         side: right or left of the trunk, for a wire that does not run on it.
         label: the shortcut's option, where the shortcut does more than hand on its input.
-        is_from_side: whether it leaves within its source, a box for several steps, and not behind it.
+        leaves_at: how far below the top of its source, a box for several steps, it leaves; None: behind the source.
     """
 
     source: str
@@ -38,7 +40,7 @@ class Wire:
     side: str = "right"
     label: str = ""
     tooltip: str = ""
-    is_from_side: bool = False
+    leaves_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Unit:
         plate: key of the plate around it, "" for none.
         section: part and block, by which networks side by side are aligned.
         role: of its ops: trunk, shortcut, gate or auxiliary.
+        is_bold: whether its first line is a title.
+        is_shape_told: whether its words say the shape of its result.
     """
 
     key: str
@@ -72,6 +76,7 @@ class Unit:
     section: str = ""
     role: str = "trunk"
     is_bold: bool = False
+    is_shape_told: bool = False
 
     @property
     def first(self) -> str:
@@ -101,6 +106,12 @@ class Sketch:
     plates: tuple[Plate, ...] = ()
 
 
+def rewired(unit: Unit, renamed: Mapping[str, str]) -> Unit:
+    """A unit whose wires lead to other sources."""
+    wires = tuple(replace(wire, source=renamed.get(wire.source, wire.source)) for wire in unit.wires)
+    return replace(unit, wires=wires)
+
+
 def brief(text: str) -> str:
     """Words cut to a length that fits a picture."""
     return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 1] + "…"
@@ -119,7 +130,7 @@ def amount_text(value: object) -> str:
 
 def op_tooltip(node: OpNode) -> str:
     """An op's name and words, its place in the text, its output and its costs."""
-    lines = [f"{node.name}: {node.op.label()}", node.place.place(), f"output {size_text(node.shape)}"]
+    lines = [f"{node.name}: {op_label(node.op)}", node.place.place(), f"output {size_text(node.shape)}"]
     return "\n".join([*lines, cost_text(node_totals(node))])
 
 
@@ -135,6 +146,6 @@ def sum_totals(ops: tuple[OpNode, ...]) -> Totals:
 
 def group_tooltip(name: str, ops: tuple[OpNode, ...]) -> str:
     """What several ops drawn as one are: their words, the place of the first, the output and the costs of all."""
-    words = ", ".join(node.op.label() for node in ops[:12]) + (f", … {len(ops) - 12} more" if len(ops) > 12 else "")
+    words = ", ".join(op_label(node.op) for node in ops[:12]) + (f", … {len(ops) - 12} more" if len(ops) > 12 else "")
     place = ops[0].place.place()
     return f"{name}: {words}\n{place}\noutput {size_text(ops[-1].shape)}\n{cost_text(sum_totals(ops))}"
