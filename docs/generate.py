@@ -27,8 +27,8 @@ from resdsl.ops import STEPS
 from resdsl.ops.core import REQUIRED, value_text
 from resdsl.ops.core import Arg as StepArg
 from resdsl.recipe_schema import SCHEMA
-from resdsl.recipe_types import Setting, SettingValue
 from resdsl.recipe_types import Arg as RecipeArg
+from resdsl.recipe_types import Setting, SettingValue
 from resdsl.recipe_types import value_text as recipe_value_text
 from resdsl.semantics.expectations import measures
 from resdsl.semantics.model import Network

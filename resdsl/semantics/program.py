@@ -267,7 +267,9 @@ def read_text(path: str) -> str:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         guess = _meant(path) if isinstance(error, FileNotFoundError) else None
-        raise MistakeFound(Mistake("R0001", nowhere, {"reason": error.strerror or str(error), "guess": guess})) from None
+        raise MistakeFound(
+            Mistake("R0001", nowhere, {"reason": error.strerror or str(error), "guess": guess})
+        ) from None
     if len(data) > MAX_BYTES:
         raise MistakeFound(Mistake("R0002", nowhere, {"limit": f"{MAX_BYTES:,} bytes"}))
     try:

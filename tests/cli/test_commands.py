@@ -282,8 +282,10 @@ def test_train_from_spec_to_checkpoint(here: Path, capsys: pytest.CaptureFixture
     code, out, err = run(capsys, "train", "tiny.res", "--iterations", "3", "--out", "run", "--device", "cpu")
     assert code == 0, err
     assert "after 3 iterations" in out
-    (checkpoint,) = [path for path in (here / "run").iterdir() if path.suffix == ".pt"]
-    torch.load(checkpoint, weights_only=True)
+    checkpoints = sorted(path for path in (here / "run").iterdir() if path.suffix == ".pt")
+    assert [path.name for path in checkpoints] == ["checkpoint-previous.pt", "checkpoint.pt"]
+    for checkpoint in checkpoints:
+        torch.load(checkpoint, weights_only=True)
 
 
 def test_train_without_a_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
         assert list(layer) == ["name", "op", "inputs", "output", "parameters", "macs", "line", "column"]
     assert summary["layers"][0] == {
         "name": "stem.conv1", "op": "conv", "inputs": ["input"], "output": [64, 112, 112], "parameters": 9_408,
-        "macs": 118_013_952, "line": 12, "column": 5,
+        "macs": 118_013_952, "line": 14, "column": 5,
     }  # fmt: skip
 
 
