@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="FILE", required=True, help="the trained weights, in any format")
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="what to write: .safetensors, .pth or .pt")
+    parser.add_argument("--no-verify", action="store_true", help="compare no outputs with torchvision's network")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,29 +75,34 @@ def name_of(text: str) -> str:
 
 
 def _deepen(shallow: Net, deep: Net, args: argparse.Namespace) -> int:
+    from resdsl import __version__
     from resdsl.transfer.deepening import DeepenError, deepen
+    from resdsl.weights.checkpoint import read_checkpoint
     from resdsl.weights.errors import WeightsError
-    from resdsl.weights.load import load_weights
-    from resdsl.weights.save import check_ending, file_hash, save_weights
+    from resdsl.weights.load import load_checkpoint
+    from resdsl.weights.permissions import Permissions
+    from resdsl.weights.record import record_of
+    from resdsl.weights.save import check_ending, save_weights
+    from resdsl.weights.wording import DEEPEN_COMMAND
 
     console: Console = args.console
     try:
         check_ending(args.out)
         module = shallow.to_torch()
-        load_weights(module, args.weights)
+        permissions = Permissions(wording=DEEPEN_COMMAND)
+        receipt = load_checkpoint(module, read_checkpoint(args.weights), permissions, not args.no_verify)
         deepened = deepen(module, deep)
-        metadata = {
-            "network": deep.name,
-            "spec_hash": deep.hash,
-            "deepened_from": shallow.hash,
-            "source": os.path.basename(args.weights),
-            "source_sha256": file_hash(args.weights),
-        }
+        metadata = {**record_of(deepened, deep, args.weights, __version__), "deepened_from": shallow.hash}
         save_weights(args.out, deepened.state_dict(), metadata)
     except (DeepenError, WeightsError) as error:
-        console.print_error(str(error))
+        heading, *rest = str(error).splitlines()
+        console.print_error(heading)
+        for line in rest:
+            console.print_note(line)
         return USER_MISTAKE
     depths = f"depth {shallow.depth} to {deep.depth}, {shallow.parameters:,} to {deep.parameters:,} parameters"
     console.print_ok(f"{deep.name}: {depths}, with the same outputs")
+    for note in receipt.notes:
+        console.print(f"  {note}")
     console.print(f"  {args.out}")
     return OK

@@ -80,62 +80,50 @@ def run(args: argparse.Namespace) -> int:
 def _carry_over(args: argparse.Namespace) -> int:
     from resdsl.weights.checkpoint import read_checkpoint
     from resdsl.weights.errors import WeightsError
-    from resdsl.weights.save import check_ending, file_hash
+    from resdsl.weights.save import check_ending
 
     net = open_network(args)
     check_ending(args.out)
     if os.path.realpath(args.out) == os.path.realpath(args.source):
         raise WeightsError(f"{args.out} is the checkpoint itself")
     checkpoint = read_checkpoint(args.source, ema=args.ema)
-    chosen, done, note = _choose(args, net, checkpoint)
-    metadata = {
-        "resdsl": _version(),
-        "network": chosen.name,
-        "spec_hash": chosen.hash,
-        "source": os.path.basename(args.source),
-        "source_sha256": file_hash(args.source),
-    }
-    done.save(args.out, metadata)
+    done, note = _choose(args, net, checkpoint)
+    metadata = done.save(args.out, args.source, _version())
     _report(args, done, note, metadata)
     return OK
 
 
-def _choose(args: argparse.Namespace, net: Net, checkpoint: Checkpoint) -> tuple[Net, Carried, str]:
+def _choose(args: argparse.Namespace, net: Net, checkpoint: Checkpoint) -> tuple[Carried, str]:
     """The network whose outputs are right: the one asked for, or where none was named another one of the file."""
     from resdsl.weights.errors import WeightsError
 
     done = _transfer(args, net, checkpoint)
-    verification = done.verification
-    if verification is None or verification.is_equal:
-        return net, done, ""
+    difference = done.fitting.difference
+    if not difference:
+        return done, ""
     for other in _other_networks(args, net):
         try:
             tried = _transfer(args, other, checkpoint)
         except WeightsError:
             continue
-        if tried.verification is not None and tried.verification.is_equal:
+        verification = tried.fitting.comparison.verification
+        if verification is not None and verification.is_equal:
             if args.network:
-                raise WeightsError(
-                    f"{net.name} fits, but {verification}; {other.name} is equal: --network {other.name}"
-                )
-            return other, tried, f"{other.name} is taken: {net.name}, the spec's default, fits, but {verification}"
-    raise WeightsError(f"{net.name} fits, but {verification}")
+                raise WeightsError(f"{difference}; {other.name} is equal: --network {other.name}")
+            default = difference.replace(" fits,", ", the spec's default, fits,", 1)
+            return tried, f"{other.name} is taken: {default}"
+    raise WeightsError(difference)
 
 
 def _transfer(args: argparse.Namespace, net: Net, checkpoint: Checkpoint) -> Carried:
     from resdsl.weights.carry import carry_over
+    from resdsl.weights.permissions import Permissions
+    from resdsl.weights.wording import WEIGHTS_COMMAND
 
-    peer = None if args.verify == ANY_PEER else args.verify
-    return carry_over(
-        net,
-        checkpoint,
-        allow_fresh=args.allow_fresh,
-        allow_left_over=args.allow_left_over,
-        adapt_input=args.adapt_input,
-        peer=peer,
-        wants_verification=not args.no_verify,
-        needs_verification=args.verify is not None,
-    )
+    permissions = Permissions(tuple(args.allow_fresh), tuple(args.allow_left_over), args.adapt_input, WEIGHTS_COMMAND)
+    named = args.verify not in (None, ANY_PEER)
+    verify = args.verify if named else not args.no_verify
+    return carry_over(net, checkpoint, permissions, verify, needs_verification=args.verify is not None)
 
 
 def _other_networks(args: argparse.Namespace, net: Net) -> Iterator[Net]:
@@ -153,32 +141,39 @@ def _other_networks(args: argparse.Namespace, net: Net) -> Iterator[Net]:
 
 def _report(args: argparse.Namespace, done: Carried, note: str, metadata: dict[str, str]) -> None:
     console: Console = args.console
-    verified = None if done.verification is None else str(done.verification)
+    comparison = done.fitting.comparison
+    verified = None if comparison.verification is None else str(comparison.verification)
+    receipt = done.fitting.prepared.receipt
     if args.json:
         import json
 
-        content = {**done.receipt.as_dict(), "verified": verified, "chosen": note or None, "output": args.out}
+        content = {**receipt.as_dict(), "verified": verified, "chosen": note or None, "output": args.out}
         console.print(json.dumps({**content, "metadata": metadata}, indent=2))
         return
     from .tables import print_tables, receipt_table
 
     if note:
         console.print(console.style(note, "yellow", bold=True))
-    table = receipt_table(done.receipt, all_rows=args.rows)
+    table = receipt_table(receipt, all_rows=args.rows)
     if table is not None:
         print_tables(console, [table])
         console.print()
-    console.print_ok(f"{done.receipt.source} to {done.receipt.network}: {done.receipt.counts_text()}")
-    reasons = ", ".join(f"{how} ({count})" for how, count in done.receipt.reasons().items())
+    console.print_ok(f"{receipt.source} to {receipt.network}: {receipt.counts_text()}")
+    reasons = ", ".join(f"{how} ({count})" for how, count in receipt.reasons().items())
     if reasons:
         console.print(f"  decided by: {reasons}" + ("" if args.rows else "; --rows lists them"))
-    for line in done.receipt.notes:
+    for line in receipt.notes:
         console.print(f"  {line}")
-    if done.receipt.by_order:
-        count = len(done.receipt.by_order)
+    if receipt.by_order:
+        count = len(receipt.by_order)
         console.print(console.style(f"  {count} are told from others of their shape by their order only", "yellow"))
-    console.print(f"  {verified or 'not verified: --verify LIBRARY:MODEL names what to compare outputs with'}")
+    console.print(f"  {verified or _not_verified(comparison.reason)}")
     console.print(f"  {args.out}")
+
+
+def _not_verified(reason: str) -> str:
+    because = f" ({reason})" if reason else ""
+    return f"not verified{because}: --verify LIBRARY:MODEL names what to compare outputs with"
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from resdsl.emit.torch_module import NetModule
 from resdsl.net import Net
 from resdsl.transfer.freezing import fix_batch_norm
+from resdsl.weights.load import load_checkpoint, open_checkpoint
+from resdsl.weights.permissions import Permissions
+from resdsl.weights.wording import NO_CHOICES
 
+Weights = Mapping[str, Tensor] | str | os.PathLike[str]
 STAGES = ("conv2", "conv3", "conv4", "conv5")
 # The rates of Chen et al. 2017 (arXiv 1706.05587, section 4.1) for output stride 16, and doubled for 8.
 _ATROUS_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
@@ -51,7 +56,7 @@ def fpn_backbone(
     taps: Iterable[str] = STAGES,
     *,
     out_channels: int = 256,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Weights | None = None,
 ) -> FpnBackbone:
     """The backbone of torchvision's FasterRCNN, MaskRCNN and their like.
 
@@ -59,10 +64,10 @@ def fpn_backbone(
         net: the network.
         taps: stages whose maps the pyramid takes, each half as large as the one before.
         out_channels: channels of the pyramid's maps.
-        weights: a state dict of the whole network.
+        weights: a state dict of the whole network, or the path of one, of any library: see resdsl.load_weights.
 
     Raises:
-        TypeError: weights that are no state dict.
+        TypeError: weights that are neither a state dict nor a path.
         ValueError: an unknown tap, none, or one that is no map; taps in another order; weights that do not fit.
     """
     if isinstance(taps, str):
@@ -98,22 +103,21 @@ def faster_rcnn_c4(
     *,
     shared: str = "conv4",
     last: str = "conv5",
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Weights | None = None,
     **options: Any,
 ) -> FasterRCNN:
     """Faster R-CNN on a residual network as in He et al. 2015, appendix A.
 
     The layers up to `shared` see the whole image, once; regions are pooled from its map to 14 x 14, and those from
     there to `last`, with the mean over the map, take the part of VGG-16's fully connected layers. Batch
-    normalisations are fixed (`resdsl.unfreeze` undoes it), so `weights`, a state dict of the whole network, should
-    be given.
+    normalisations are fixed (`resdsl.unfreeze` undoes it), so `weights` should be given.
 
     Args:
         net: the network.
         classes: classes of objects, the background counted as one.
         shared: the stage whose map the regions are taken from.
         last: the last stage.
-        weights: a state dict of the whole network; one serves both parts.
+        weights: a state dict of the whole network, or the path of one, of any library: it serves both parts.
         options: further arguments of torchvision's FasterRCNN.
 
     Raises:
@@ -121,7 +125,7 @@ def faster_rcnn_c4(
     """
     body = _loaded(net.to_torch(taps=[shared]), weights)
     _require_maps(net, shared, last)
-    head = RegionHead(_loaded(net.to_torch(start=shared, taps=[last]), weights))
+    head = RegionHead(_loaded(net.to_torch(start=shared, taps=[last]), weights, verify=False))
     fix_batch_norm(body)
     fix_batch_norm(head)
     parts = {
@@ -139,7 +143,7 @@ def deeplab_v3(
     *,
     last: str = "conv5",
     auxiliary: str | None = None,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Weights | None = None,
 ) -> DeepLabV3:
     """DeepLabV3 (Chen et al. 2017) on a network with output stride 8 or 16, `net.retarget(output_stride=16)`.
 
@@ -148,7 +152,7 @@ def deeplab_v3(
         classes: classes of pixels, the background counted as one.
         last: the stage that the atrous pyramid stands on; its stride decides the pyramid's rates.
         auxiliary: a stage with a classifier of its own for training, such as `conv4`.
-        weights: a state dict of the whole network.
+        weights: a state dict of the whole network, or the path of one, of any library: see resdsl.load_weights.
 
     Raises:
         ValueError: another output stride; an unknown stage, or one that gives no map; weights that do not fit.
@@ -174,16 +178,10 @@ def _require_maps(net: Net, *places: str) -> None:
             raise ValueError(f"{place!r} gives a vector, not a map")
 
 
-def _loaded(part: NetModule, weights: Mapping[str, Tensor] | None) -> NetModule:
+def _loaded(part: NetModule, weights: Weights | None, *, verify: bool = True) -> NetModule:
     if weights is None:
         return part
-    if not isinstance(weights, Mapping):
-        raise TypeError(f"weights are a state dict, not a {type(weights).__name__}")
-    wanted = part.state_dict()
-    for name, tensor in wanted.items():
-        if name not in weights:
-            raise ValueError(f"the weights have no {name!r}")
-        if weights[name].shape != tensor.shape:
-            raise ValueError(f"{name!r} is {tuple(weights[name].shape)} in the weights, and {tuple(tensor.shape)} here")
-    part.load_state_dict({name: weights[name] for name in wanted})
+    if not isinstance(weights, Mapping | str | os.PathLike):
+        raise TypeError(f"weights are a path or a state dict, not a {type(weights).__name__}")
+    load_checkpoint(part, open_checkpoint(weights), Permissions(wording=NO_CHOICES), verify)
     return part

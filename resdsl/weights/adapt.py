@@ -13,6 +13,7 @@ from resdsl.weights.facts import flattened_map
 from resdsl.weights.layers import SourceLayer
 from resdsl.weights.receipt import ADAPTED, LEFT_OVER, LOADED, Row, shape_text
 from resdsl.weights.target import Target, TargetLayer
+from resdsl.weights.wording import Wording
 
 INPUT_WAYS = ("sum", "repeat")
 _NEUTRAL = {"weight": 1.0, "bias": 0.0}
@@ -44,11 +45,14 @@ class Adapter:
     one channel, `repeat` to several; None refuses.
     """
 
-    def __init__(self, target: Target, eps: Mapping[str, float], is_from_keras: bool, adapt_input: str | None) -> None:
+    def __init__(
+        self, target: Target, eps: Mapping[str, float], is_from_keras: bool, adapt_input: str | None, wording: Wording
+    ) -> None:
         self._target = target
         self._eps = eps
         self._is_from_keras = is_from_keras
         self._adapt_input = adapt_input
+        self._wording = wording
         self.transfer = Transfer()
 
     def add(self, layer: TargetLayer, source: SourceLayer, reason: str) -> None:
@@ -127,12 +131,12 @@ class Adapter:
         return summed.expand(-1, channels, -1, -1) / channels, how
 
     def _advice(self, layer: TargetLayer, role: str, shape: tuple[int, ...], value: Tensor) -> str:
+        text = ""
         if role == "weight" and self._is_other_input(layer, value, shape):
-            return f" (--adapt-input {'sum' if shape[1] == 1 else 'repeat'})"
-        if layer.is_last and role in ("weight", "bias") and value.numel() * shape[0] == prod(shape) * len(value):
-            part = layer.name.partition(".")[0]
-            return f" (--allow-fresh {part})"
-        return ""
+            text = self._wording.adapt_input.format("sum" if shape[1] == 1 else "repeat")
+        elif layer.is_last and role in ("weight", "bias") and value.numel() * shape[0] == prod(shape) * len(value):
+            text = self._wording.permissions([layer.name.partition(".")[0]], [])
+        return f" ({text})" if text else ""
 
     def _keep_function(self, layer: TargetLayer, source: SourceLayer) -> None:
         """Where the file's epsilon is another one the variance makes up for it, exactly in evaluation mode."""

@@ -3,63 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from torch import fx
-
+from resdsl.emit.torch_module import NetModule
 from resdsl.net import Net
 from resdsl.weights.checkpoint import Checkpoint
 from resdsl.weights.errors import WeightsError
-from resdsl.weights.load import prepare
-from resdsl.weights.receipt import Receipt
+from resdsl.weights.load import Fitting, fit
+from resdsl.weights.permissions import Permissions
+from resdsl.weights.record import record_of
 from resdsl.weights.save import save_weights
-from resdsl.weights.verify import Verification, find_peer, verify
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A module with the weights of a checkpoint, the receipt, and what was verified, if anything."""
+    """A module of a network with the weights of a checkpoint, and how they fit."""
 
-    model: fx.GraphModule
-    receipt: Receipt
-    verification: Verification | None
+    net: Net
+    model: NetModule
+    fitting: Fitting
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
-        """Write the module's weights; see save_weights."""
-        save_weights(path, self.model.state_dict(), metadata)
+    def save(self, path: str | os.PathLike[str], source: str, version: str) -> dict[str, str]:
+        """Write the module's weights with what they are, which is returned; see save_weights."""
+        record = record_of(self.model, self.net, source, version)
+        save_weights(path, self.model.state_dict(), record)
+        return record
 
 
 def carry_over(
     net: Net,
     checkpoint: Checkpoint,
+    permissions: Permissions,
+    verify: bool | str = True,
     *,
-    allow_fresh: Iterable[str] = (),
-    allow_left_over: Iterable[str] = (),
-    adapt_input: str | None = None,
-    peer: str | None = None,
-    wants_verification: bool = True,
     needs_verification: bool = False,
 ) -> Carried:
     """A module of a network, with its auxiliary heads, that has the checkpoint's weights.
 
-    Outputs are compared with those of `peer` (`timm:resnetv2_50`), else of torchvision's network whose tensors the file
-    has; the verification says whether they are equal. `needs_verification` makes it an error that there is none.
+    Outputs are compared as load_weights does; that they differ is no error here, so that another network may be tried.
+    `needs_verification` makes it one that nothing could be compared.
 
     Raises:
         WeightsError: the checkpoint does not fit, or cannot be verified where it must.
     """
     model = net.to_torch(auxiliary=bool(net.auxiliary_weights))
-    prepared = prepare(model, checkpoint, allow_fresh, allow_left_over, adapt_input)
-    prepared.write(model)
-    verification = None
-    if wants_verification:
-        other = find_peer(prepared, checkpoint, peer)
-        if other is not None:
-            verification = verify(model, prepared, checkpoint, other)
-        elif needs_verification:
-            raise WeightsError(
-                f"{checkpoint.path} is no checkpoint of a network of torchvision: name what to compare with, "
-                "such as --verify timm:resnetv2_50"
-            )
-    return Carried(model, prepared.receipt, verification)
+    fitting = fit(model, checkpoint, permissions, verify)
+    if needs_verification and fitting.comparison.verification is None:
+        example = permissions.wording.verify.format("timm:resnetv2_50")
+        reason = fitting.comparison.reason or "it is of no network of torchvision"
+        raise WeightsError(f"{checkpoint.path} cannot be verified: {reason}; {example} names what to compare with")
+    fitting.prepared.write(model)
+    return Carried(net, model, fitting)

@@ -4,6 +4,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from resdsl.weights.layers import Checkpoint, SourceLayer
 from resdsl.weights.match_names import is_shuffled
 from resdsl.weights.plain_files import read_npz, read_safetensors
 from resdsl.weights.raw import RawFile, RawLayer, reading
+from resdsl.weights.record import HASH, NETWORK, facts_in, name_in
 from resdsl.weights.torch_file import choose_state, read_torch_file, without_wrappers
 from resdsl.weights.values import usable_weights
 
@@ -67,14 +69,18 @@ def _checkpoint(raw: RawFile, path: str) -> Checkpoint:
     weights, ignored, notes = usable_weights(path, raw.tensors)
     order, layers = raw.order, raw.layers
     if layers is None:
-        names = list(weights)
-        layers = _unwrapped(group_by_name(names))
+        tensors = list(weights)
+        layers = _unwrapped(group_by_name(tensors))
         # A library that sorts names as text has lost the order of definition, and so has a shuffled dict.
-        if order == "names" or names == sorted(names) or is_shuffled(layer.name for layer in layers):
+        if order == "names" or tensors == sorted(tensors) or is_shuffled(layer.name for layer in layers):
             order, layers = "names", in_natural_order(layers)
     with reading(path):
         built = build_layers(layers, weights, raw.topology)
-    return Checkpoint(path, raw.format, built, (*raw.ignored, *ignored), order, (*raw.notes, *notes))
+    stated = facts_in(path, raw.record)
+    built = tuple(replace(layer, facts=stated[layer.name]) if layer.name in stated else layer for layer in built)
+    everything = (*raw.ignored, *ignored)
+    names = name_in(raw.record, NETWORK), name_in(raw.record, HASH)
+    return Checkpoint(path, raw.format, built, everything, order, (*raw.notes, *notes), *names)
 
 
 def _unwrapped(layers: tuple[RawLayer, ...]) -> tuple[RawLayer, ...]:

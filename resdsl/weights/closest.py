@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import resdsl.specs
@@ -14,30 +14,36 @@ from resdsl.weights.layers import Checkpoint
 # What must agree: the kind, the shape of the weight (of a normalisation without one: of the rest), the tensors there.
 LayerShape = tuple[str, tuple[int, ...], frozenset[str]]
 _LEAST_SHARE = 0.25
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ClosestNetwork:
-    """A network of the zoo and how many of its layers with weights have their equal in a checkpoint."""
+    """Networks of the zoo, as (spec, network), and how many of their layers have their equal in a checkpoint."""
 
-    spec: str
-    network: str
+    found: tuple[tuple[str, str], ...]
     fitting: int
     layers: int
     layers_of_checkpoint: int
 
+    @property
+    def networks(self) -> list[str]:
+        """The names of the networks."""
+        return [network for _, network in self.found]
+
     def __str__(self) -> str:
-        return (
-            f"closest in the zoo: specs/{self.spec}, network {self.network}: {self.fitting} of {self.layers} layers fit"
-        )
+        specs: dict[str, list[str]] = {}
+        for spec, network in self.found:
+            specs.setdefault(spec, []).append(network)
+        named = [f"specs/{spec}, network {' or '.join(networks)}" for spec, networks in specs.items()]
+        return f"closest in the zoo: {'; '.join(named)}: {self.fitting} of {self.layers} layers fit"
 
 
 def closest_network(checkpoint: Checkpoint, better_than: FlatGraph | None = None) -> ClosestNetwork | None:
-    """The network in specs/ that shares most weight shapes with a checkpoint; None where hardly any fit.
+    """The networks in specs/ that share most weight shapes with a checkpoint; None where hardly any fit.
 
-    `better_than` is a network that must be surpassed.
-
-    Order and topology play no part; of networks that fit equally well the first is given, by the names of files.
+    `better_than` is a network that must be surpassed. Order and topology play no part; of networks that fit equally
+    well the first three are given, by the names of files.
     """
     given = Counter(
         (layer.kind, tuple(next(iter(layer.tensors.values())).shape), frozenset(layer.tensors))
@@ -52,8 +58,10 @@ def closest_network(checkpoint: Checkpoint, better_than: FlatGraph | None = None
         share, fitting = _share(given, shapes)
         if share > best_share:
             best_share = share
-            best = ClosestNetwork(spec, network, fitting, shapes.total(), given.total())
-        if best_share == 1:
+            best = ClosestNetwork(((spec, network),), fitting, shapes.total(), given.total())
+        elif best is not None and share == best_share and len(best.found) < _MOST_NAMED:
+            best = replace(best, found=(*best.found, (spec, network)))
+        if best_share == 1 and best is not None and len(best.found) == _MOST_NAMED:
             break
     return best
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resdsl.ir.lower import FlatGraph, OpNode
@@ -12,22 +12,33 @@ from resdsl.weights.target import TargetLayer
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
-def differences(layer: TargetLayer, source: SourceLayer, nodes: dict[str, OpNode]) -> Iterator[str]:
-    """A sentence for each setting in which a layer of the network and its source differ."""
-    args = layer.node.op.args
-    if layer.kind != "conv" or "kernel" not in args:
+def differences(layer: TargetLayer, source: SourceLayer, nodes: Mapping[str, OpNode]) -> Iterator[str]:
+    """A sentence for each setting in which a layer of the network and its source differ.
+
+    `nodes` are the network's by name, without an output stride, which changes no function of weights.
+    """
+    if not source.facts:
         return
-    groups = layer.node.input_shapes[0][0] if layer.node.op.name == "depthwise_conv" else args.get("groups")
-    ours = {"strides": args["stride"], "dilation": args["dilation"], "groups": groups}
-    for name, value in ours.items():
+    node = nodes[layer.node.name]
+    for name, value in settings_of(node, nodes).items():
         stated = source.facts.get(name)
-        if stated is not None and stated != value:
-            yield _sentence(layer, source, name, value, stated)
-    stated = source.facts.get("padding")
-    if stated is not None:
-        own, theirs = _our_pads(layer, nodes), _their_pads(stated, layer, nodes)
-        if own != theirs:
-            yield _sentence(layer, source, "padding (top, bottom), (left, right)", own, theirs)
+        if stated is None:
+            continue
+        if name == "padding":
+            stated = _their_pads(stated, node, nodes)
+        if stated != value:
+            what = "padding (top, bottom), (left, right)" if name == "padding" else name
+            yield f"{layer.name} has {what} {_text(value)}, in the file {source.name} has {_text(stated)}"
+
+
+def settings_of(node: OpNode, nodes: Mapping[str, OpNode]) -> dict[str, Any]:
+    """Strides, padding, dilation and groups of a convolution, as SourceLayer has them; nothing for other layers."""
+    args = node.op.args
+    if node.op.spec.family != "conv" or "kernel" not in args:
+        return {}
+    groups = node.input_shapes[0][0] if node.op.name == "depthwise_conv" else args.get("groups")
+    settings = {"strides": args["stride"], "padding": _our_pads(node, nodes), "dilation": args["dilation"]}
+    return settings if groups is None else {**settings, "groups": groups}
 
 
 def flattened_map(layer: TargetLayer, graph: FlatGraph) -> tuple[int, int, int] | None:
@@ -45,31 +56,27 @@ def flattened_map(layer: TargetLayer, graph: FlatGraph) -> tuple[int, int, int] 
     return None
 
 
-def _sentence(layer: TargetLayer, source: SourceLayer, what: str, ours: object, theirs: object) -> str:
-    return f"{layer.name} has {what} {_text(ours)}, in the file {source.name} has {_text(theirs)}"
-
-
 def _text(value: Any) -> str:
     return str(value) if isinstance(value, int) else str(value).strip("()").replace("), (", "; ")
 
 
-def _our_pads(layer: TargetLayer, nodes: dict[str, OpNode]) -> Pads:
-    rows, columns = layer.node.op.args["padding"]
-    before = nodes.get(layer.node.inputs[0])
+def _our_pads(node: OpNode, nodes: Mapping[str, OpNode]) -> Pads:
+    rows, columns = node.op.args["padding"]
+    before = nodes.get(node.inputs[0])
     if before is None or before.op.name != "pad":
         return (rows, rows), (columns, columns)
     (top, left), (bottom, right) = before.op.args["before"], before.op.args["after"]
     return (rows + top, rows + bottom), (columns + left, columns + right)
 
 
-def _their_pads(stated: Any, layer: TargetLayer, nodes: dict[str, OpNode]) -> Pads | str:
+def _their_pads(stated: Any, node: OpNode, nodes: Mapping[str, OpNode]) -> Pads | str:
     if stated == "valid":
         return (0, 0), (0, 0)
     if stated != "same":
         return stated if isinstance(stated, str) else (tuple(stated[0]), tuple(stated[1]))
-    before = nodes.get(layer.node.inputs[0])
-    shape = (before if before is not None and before.op.name == "pad" else layer.node).input_shapes[0]
-    rows, columns = (_same_pads(layer.node.op.args, axis, shape[axis + 1]) for axis in (0, 1))
+    before = nodes.get(node.inputs[0])
+    shape = (before if before is not None and before.op.name == "pad" else node).input_shapes[0]
+    rows, columns = (_same_pads(node.op.args, axis, shape[axis + 1]) for axis in (0, 1))
     return rows, columns
 
 

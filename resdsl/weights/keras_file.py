@@ -58,7 +58,7 @@ def _read(path: str, source: str | io.BytesIO, size: int, topology: Topology | N
     try:
         import h5py
     except ImportError as error:
-        raise WeightsError(f"reading {path} needs h5py: pip install 'resdsl[weights]'") from error
+        raise WeightsError(f"reading {path} needs h5py: pip install 'resdsl[keras]'") from error
     with h5py.File(source, "r") as file:
         datasets, groups = _contents(file, path, size)
         config = file.attrs.get("model_config")

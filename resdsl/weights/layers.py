@@ -43,6 +43,8 @@ class Checkpoint:
             groups' names, so that the layers of one class are in depth order among themselves).
         ignored: what is no weight or was not chosen, each with the reason.
         notes: what was changed on the way in: `3 tensors of float16 taken as float32`.
+        network: the name of the network that resdsl wrote the file for, where it did.
+        spec_hash: that network's hash.
     """
 
     path: str
@@ -51,3 +53,5 @@ class Checkpoint:
     ignored: tuple[str, ...]
     order: str
     notes: tuple[str, ...] = ()
+    network: str = ""
+    spec_hash: str = ""

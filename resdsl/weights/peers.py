@@ -108,7 +108,17 @@ def _torchvision(name: str, request: Request) -> Peer:
 
     if name not in models.list_models(module=models):
         raise _unknown_model("torchvision", name, models.list_models(module=models))
-    return _torch_peer(f"torchvision:{name}", _torchvision_model(name, request.classes), request)
+    with torch.device("meta"):
+        model = _torchvision_model(name, request.classes)
+    model.load_state_dict(_state(request.checkpoint), strict=False, assign=True)
+    # What the checkpoint does not fill is drawn, which takes most of the time.
+    if any(_is_empty(key, value) for key, value in (*model.named_parameters(), *model.named_buffers())):
+        model = _torchvision_model(name, request.classes)
+    return _torch_peer(f"torchvision:{name}", model, request)
+
+
+def _is_empty(name: str, tensor: Tensor) -> bool:
+    return tensor.is_meta and not name.endswith("num_batches_tracked")
 
 
 def _timm(name: str, request: Request) -> Peer:

@@ -13,13 +13,12 @@ from resdsl.weights.raw import RawFile, check_size, reading
 
 def read_safetensors(path: str) -> RawFile:
     """Tensors of a .safetensors file, whose order is its own, not the model's. Raises WeightsError."""
-    try:
-        from safetensors import safe_open
-    except ImportError as error:
-        raise WeightsError(f"reading {path} needs safetensors: pip install 'resdsl[weights]'") from error
+    from safetensors import safe_open
+
     with reading(path), safe_open(path, framework="pt", device="cpu") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    return RawFile("safetensors", tensors, "names")
+        record = file.metadata() or {}
+    return RawFile("safetensors", tensors, "names", record=record)
 
 
 def read_npz(path: str) -> RawFile:

@@ -45,6 +45,7 @@ class RawFile:
     notes: tuple[str, ...] = ()
     layers: tuple[RawLayer, ...] | None = None
     topology: Topology | None = field(default=None)
+    record: Mapping[str, object] = field(default_factory=dict)  # what resdsl itself wrote beside the weights
 
 
 @contextmanager

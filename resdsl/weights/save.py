@@ -28,17 +28,15 @@ def save_weights(path: str | os.PathLike[str], state: Mapping[str, Tensor], meta
     A file of safetensors holds the metadata in its header; one of torch.save is a dict of `state_dict` and `metadata`.
 
     Raises:
-        WeightsError: another ending, or safetensors is not installed.
+        WeightsError: another ending.
         OSError: the file cannot be written.
     """
     shown = os.fspath(path)
     check_ending(shown)
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
     if shown.lower().endswith(SAFETENSORS):
-        try:
-            from safetensors.torch import save
-        except ImportError as error:
-            raise WeightsError(f"writing {shown} needs safetensors: pip install 'resdsl[weights]'") from error
+        from safetensors.torch import save
+
         replace_bytes(shown, save(tensors, metadata=dict(metadata)))
     else:
         replace_file(shown, lambda file: torch.save({"state_dict": tensors, "metadata": dict(metadata)}, file))

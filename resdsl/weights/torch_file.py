@@ -6,6 +6,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,17 @@ def read_torch_file(path: str, *, ema: bool) -> RawFile:
     raw = choose_state(content, path, ema=ema)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in raw.tensors.values())
     check_size(path, claimed, size)
-    return raw
+    return replace(raw, record=_record(content))
+
+
+def _record(content: object) -> Mapping[str, object]:
+    """What resdsl wrote beside the weights: `metadata`, or a training run's own entries."""
+    if not isinstance(content, Mapping):
+        return {}
+    metadata = content.get("metadata")
+    if isinstance(metadata, Mapping):
+        return metadata
+    return {"network": content.get("network"), "spec_hash": content.get("hash")}
 
 
 def _load(path: str, size: int) -> Any:

@@ -10,15 +10,19 @@ from torch import Tensor, fx, nn
 
 from resdsl.weights.checkpoint import Checkpoint
 from resdsl.weights.errors import WeightsError
-from resdsl.weights.load import Prepared
 from resdsl.weights.match_tokens import shape_of
 from resdsl.weights.peers import Peer, Request, named_peer, read_by, torchvision_peer
+from resdsl.weights.prepare import Prepared
 from resdsl.weights.receipt import FRESH
 from resdsl.weights.target import TargetLayer
 
 # Of the largest output. Another stride or padding changes outputs by a share of it, rounding by 1e-6.
 TOLERANCE = 1e-4
 _FREE_SIZE = 96
+
+
+class IncomparableError(WeightsError):
+    """The network gives nothing that the other one gives, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ def verify(model: fx.GraphModule, prepared: Prepared, checkpoint: Checkpoint, pe
     A fresh head has nothing to be compared with: what it reads is. Auxiliary heads do not work in evaluation mode.
 
     Raises:
-        WeightsError: the other network cannot be run on such images, or something before the head is fresh.
+        IncomparableError: something before the head is fresh, or the head gives something else than theirs.
+        WeightsError: the other network cannot be run on such images.
     """
     layer, theirs = _compared_layer(prepared, checkpoint)
     sizes = _sizes(prepared)
@@ -79,6 +84,8 @@ def verify(model: fx.GraphModule, prepared: Prepared, checkpoint: Checkpoint, pe
                 if ours is None:
                     continue
                 others = _theirs(peer, images, theirs)
+            if ours.flatten(1).shape != others.flatten(1).shape:
+                raise IncomparableError(f"{prepared.receipt.network} and {peer.name} give outputs of different shapes")
             largest = max(largest, relative_difference(ours, others))
             done.append(size)
     finally:
@@ -105,7 +112,7 @@ def _compared_layer(prepared: Prepared, checkpoint: Checkpoint) -> tuple[TargetL
         if layer.name not in fresh or layer.role == "auxiliary":
             continue
         if not layer.is_last or s is None:
-            raise WeightsError(f"nothing to verify: {layer.name} is fresh, and the output depends on it")
+            raise IncomparableError(f"{layer.name} is fresh, and the output depends on it")
         found = layer, checkpoint.layers[s].name
     return found
 

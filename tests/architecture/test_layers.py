@@ -40,7 +40,7 @@ OWNERS = {
     "numpy": ("resdsl.emit.torch_", "resdsl.train.", "resdsl.weights."),
     "torch": ("resdsl.emit.torch_", "resdsl.train.", "resdsl.weights.", "resdsl.transfer.", "resdsl.vision"),
     "h5py": ("resdsl.weights.keras_file",),
-    "safetensors": ("resdsl.weights.",),
+    "safetensors": ("resdsl.weights.plain_files", "resdsl.weights.save"),
     "torchvision": ("resdsl.train.", "resdsl.vision", "resdsl.weights.peers"),
     "timm": ("resdsl.weights.peers",),
     "keras": ("resdsl.weights.peers",),

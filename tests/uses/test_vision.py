@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision import models
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.segmentation import deeplabv3_resnet50
 
@@ -203,5 +204,22 @@ def test_weights_of_the_whole_serve_both_parts() -> None:
     for part in (model.backbone, model.roi_heads.box_head.body):
         assert all(torch.equal(value, weights[name]) for name, value in part.state_dict().items())
     del weights["conv5.basic1.conv2.weight"]
-    with pytest.raises(ValueError, match=r"the weights have no 'conv5.basic1.conv2.weight'"):
+    with pytest.raises(ValueError, match=r"conv5.basic1.conv2.weight .* has no counterpart in the file"):
         faster_rcnn_c4(net, 3, weights=weights)
+
+
+def test_weights_of_another_library_go_under_a_pyramid(tmp_path: Path) -> None:
+    """A path, too; the stages below the taps and the head of other classes are not needed."""
+    peer = models.resnet50(num_classes=7).eval()
+    path = tmp_path / "resnet50.pth"
+    torch.save(peer.state_dict(), path)
+    net = resdsl.load(SPECS / "resnet50.res", "resnet50_v15").retarget(input="3 x 64 x 64")
+    backbone = fpn_backbone(net, ["conv2", "conv3"], out_channels=8, weights=path)
+    assert torch.equal(backbone.body.get_parameter("conv3.0.conv1.weight"), peer.get_parameter("layer2.0.conv1.weight"))
+    paper = resdsl.load(SPECS / "resnet50.res").retarget(input="3 x 64 x 64")
+    with pytest.raises(ValueError, match="resnet50_v15 is equal"):
+        fpn_backbone(paper, ["conv2", "conv3"], weights=peer.state_dict())
+    atrous = deeplab_v3(net.retarget(output_stride=16), 3, weights=path)
+    assert torch.equal(atrous.backbone.get_parameter("stem.conv1.weight"), peer.get_parameter("conv1.weight"))
+    with pytest.raises(TypeError, match="weights are a path or a state dict, not a int"):
+        fpn_backbone(net, weights=3)  # type: ignore[arg-type]

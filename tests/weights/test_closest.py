@@ -18,6 +18,11 @@ def test_a_network_of_torchvision_is_found() -> None:
     assert str(found).endswith("73 of 73 layers fit")
 
 
+def test_networks_that_fit_equally_are_named() -> None:
+    found = closest_network(checkpoint_of(torchvision.models.resnet50().state_dict()))
+    assert "specs/resnet50.res, network resnet50 or resnet50_v15" in str(found)
+
+
 def test_another_head_and_another_depth() -> None:
     found = closest_network(checkpoint_of(torchvision.models.resnet50(num_classes=7).state_dict()))
     assert found is not None

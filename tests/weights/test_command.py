@@ -302,7 +302,11 @@ def wrong_inputs() -> dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], 
         "no such file": (lambda state: state, ["--from", "nobody.pth"], "nobody.pth"),
         "no such library": (lambda state: state, ["--verify", "caffe:net"], "'caffe:net' is not LIBRARY:MODEL"),
         "no such model": (lambda state: state, ["--verify", "torchvision:net"], "torchvision has no model 'net'"),
-        "nothing to verify with": (lambda state: state, ["--verify"], "is no checkpoint of a network of torchvision"),
+        "nothing to verify with": (
+            lambda state: state,
+            ["--verify"],
+            "small.pth cannot be verified: torchvision has no network of exactly these tensors",
+        ),
         "no folder": (lambda state: state, ["-o", "nowhere/out.pth"], "nowhere/out.pth: No such file or directory"),
     }
 
