@@ -167,7 +167,7 @@ def _truncated(net: Net) -> dict[str, Tensor]:
         (lambda net: fpn_backbone(net, []), "at least one stage"),
         (lambda net: fpn_backbone(net, ["conv2", "head"]), "'head' gives a vector"),
         (lambda net: fpn_backbone(net, ["conv4", "conv2"]), "from large to small"),
-        (lambda net: fpn_backbone(net, ["conv2"], weights=_truncated(net)), r"'stem.conv1.weight' is \(1, 3, 3, 3\)"),
+        (lambda net: fpn_backbone(net, ["conv2"], weights=_truncated(net)), r"stem.conv1.weight is 1 x 3 x 3 x 3"),
         (lambda net: faster_rcnn_c4(net, 2, shared="conv3", last="head"), "'head' gives a vector"),
         (lambda net: deeplab_v3(net, 2, last="head"), "'head' gives a vector"),
         (lambda net: deeplab_v3(net, 2, last="conv4", auxiliary="conv4"), "both classifiers"),
