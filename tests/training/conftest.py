@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from resdsl.recipe import Recipe, build_recipe
 from resdsl.recipe_types import Call, SettingValue, Value
+from resdsl.train import loop
 
 
 def call(name: str, **args: Value) -> Call:
@@ -87,3 +89,14 @@ def image_folder(tmp_path: Path) -> Path:
             for number in range(count):
                 Image.new("RGB", (8, 8), (shade, shade + number, 7)).save(folder / f"{number}.png")
     return root
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing curves would take most of the time of a short run."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.fixture
+def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
