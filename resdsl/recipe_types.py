@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from resdsl.records import Record
+
 Value = int | float | bool | str | tuple[int, ...] | None
 
 
@@ -50,8 +52,7 @@ class Call:
 SettingValue = Value | Call | tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(Record):
     """One argument, or the value of a plain setting. `default` None without `required` means: may be left out."""
 
     name: str
@@ -66,8 +67,7 @@ class Arg:
     most: float | None = None  # the largest value allowed
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Record):
     """One name that a setting accepts, with its arguments."""
 
     name: str
@@ -80,8 +80,7 @@ class Form:
         return Call(self.name, tuple((arg.name, known.get(arg.name, arg.default)) for arg in self.args))
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Record):
     """One line of a `train` block: what may follow the word, and what holds where the line is missing."""
 
     word: str
