@@ -208,7 +208,7 @@ def test_counts_and_outputs_are_those_of_keras(keras: ModuleType, name: str) -> 
 
 
 @pytest.mark.parametrize(("size", "batch"), [((224, 224), 1), ((131, 97), 2)])
-@pytest.mark.parametrize("name", SHALLOW)
+@pytest.mark.parametrize("name", NETS)
 def test_outputs_and_gradients_are_those_of_keras(
     keras: ModuleType, name: str, size: tuple[int, int], batch: int
 ) -> None:
