@@ -19,7 +19,22 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 0.1
 
 
-class ProgressReporter:
+class _ShownBar:
+    """A bar that is there within a `with` statement."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class ProgressReporter(_ShownBar):
     """Shows what the trainer reports (resdsl.train.Reporter); to be used in a `with` statement."""
 
     def __init__(self, console: Console) -> None:
@@ -40,15 +55,6 @@ class ProgressReporter:
         self._batch = 0
         self._shown_at = 0.0
         self._details = {"lr": "", "loss": "", "train": "", "test": ""}
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def loading(self, done: int, total: int) -> None:
         """So many of the images are read."""
@@ -96,7 +102,7 @@ class ProgressReporter:
         return "  ".join(part for part in (rate, *self._details.values()) if part)
 
 
-class EvalProgress:
+class EvalProgress(_ShownBar):
     """Shows on a terminal which images are read and classified; to be used in a `with` statement."""
 
     def __init__(self, console: Console) -> None:
@@ -110,15 +116,6 @@ class EvalProgress:
         )
         self._bar = Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True)
         self._task = self._bar.add_task("reading images", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def loading(self, done: int, total: int) -> None:
         """So many of the images are read."""
