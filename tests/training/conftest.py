@@ -16,6 +16,12 @@ from resdsl.recipe_types import Call, SettingValue, Value
 from resdsl.train import loop
 
 
+@pytest.fixture(autouse=True)
+def without_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files in a run folder wherever the tests run, tensorboard installed or not."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+
+
 def call(name: str, **args: Value) -> Call:
     return Call(name, tuple(args.items()))
 

@@ -170,7 +170,6 @@ def test_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert open_events(tmp_path, 0) is None
     monkeypatch.setattr("resdsl.train.events.find_spec", lambda name: None)
     with pytest.raises(TrainError, match=r"resdsl\[tensorboard\]"):
