@@ -20,7 +20,7 @@ SHOWN_CLASSES = 30  # a wider confusion matrix is for programs
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `resdsl eval`."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folders")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folders, or those of several seeds")
     parser.add_argument("--data", metavar="DIR", type=Path, help="the images (default: where they were in training)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     parser.add_argument("--crops", type=int, choices=(1, 10), help="views of an image (default: 1, without --scales)")
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from resdsl.runs import RunError
     from resdsl.train import TrainError, choose_device
     from resdsl.train.assess import Wanted, assess
+    from resdsl.train.seeds_record import single_runs
 
     from .progress import EvalProgress
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     crops = args.crops or (0 if args.scales else 1)
     wanted = Wanted(crops, args.shorter_side, args.scales, args.precise_bn, args.ensemble)
     try:
+        args.runs = single_runs(args.runs, console.print_note)
         if fault := _usage_fault(args):
             raise TrainError(fault)
         device = choose_device(args.device)

@@ -17,7 +17,7 @@ OK, USER_MISTAKE = 0, 1
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `resdsl plot`."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folders")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folders, or those of several seeds")
     parser.add_argument(
         "-o",
         "--out",
@@ -35,12 +35,13 @@ def run(args: argparse.Namespace) -> int:
     """Draw one picture of all runs."""
     from resdsl.train import TrainError
     from resdsl.train.curves import plot_runs
+    from resdsl.train.seeds_record import single_runs
     from resdsl.train.stored import read_run
 
     console: Console = args.console
     paths = args.out or [Path("curves.svg")]
     try:
-        curves = _curves([read_run(folder) for folder in args.runs])
+        curves = _curves([read_run(folder) for folder in single_runs(args.runs, console.print_note)])
         plot_runs(curves, paths, log=args.log, top=args.top, title=args.title)
     except TrainError as error:
         console.print_error(str(error))

@@ -63,7 +63,7 @@ class ProgressReporter(_ShownBar):
     def begin(self, plan: Plan) -> None:
         """The first step is next."""
         self._batch = plan.batch
-        self._bar.reset(self._task, description=plan.name, total=plan.steps)
+        self._bar.reset(self._task, description=plan.name, total=plan.steps, completed=plan.done)
         length = f"{plan.steps:,} iterations of batch {plan.batch} over {plan.images:,} images"
         self.note(f"{plan.name}: {length} on {plan.device}, into {plan.folder}")
 
@@ -83,11 +83,7 @@ class ProgressReporter(_ShownBar):
         """The test set was classified."""
         self._details["test"] = f"test {evaluation.test_error:.2%}"
         if not self._shows_bar:
-            self.note(
-                f"iteration {evaluation.step:,} (epoch {evaluation.epoch:.1f}): lr {evaluation.lr:.4g}, "
-                f"loss {evaluation.train_loss:.3f}, train error {evaluation.train_error:.2%}, "
-                f"test error {evaluation.test_error:.2%}, {evaluation.images_per_second:,.0f} images/s"
-            )
+            self.note(evaluation_text(evaluation))
 
     def note(self, text: str) -> None:
         """One line that the user should see, above the bar."""
@@ -100,6 +96,15 @@ class ProgressReporter(_ShownBar):
         speed = self._bar.tasks[0].speed
         rate = f"{speed * self._batch:,.0f} images/s" if speed else ""
         return "  ".join(part for part in (rate, *self._details.values()) if part)
+
+
+def evaluation_text(evaluation: Evaluation) -> str:
+    """An evaluation as a line."""
+    return (
+        f"iteration {evaluation.step:,} (epoch {evaluation.epoch:.1f}): lr {evaluation.lr:.4g}, "
+        f"loss {evaluation.train_loss:.3f}, train error {evaluation.train_error:.2%}, "
+        f"test error {evaluation.test_error:.2%}, {evaluation.images_per_second:,.0f} images/s"
+    )
 
 
 class EvalProgress(_ShownBar):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resdsl.train import Result
 
 OK, USER_MISTAKE = 0, 1
+MOST_SEEDS = 100
 STOPPED = 128  # with the number of the signal added, as shells report it: 130 for SIGINT, 143 for SIGTERM
 
 
@@ -39,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--deterministic", action="store_true", help="take only kernels that give the same bits each time"
+    )
+    parser.add_argument(
+        "--seeds", metavar="N", type=_count, help="so many runs side by side: the seed, the next one, and so on"
     )
     going_on = parser.add_argument_group("never losing a run")
     going_on.add_argument(
@@ -107,10 +111,11 @@ def _take_up(args: argparse.Namespace, console: Console) -> bool:
 def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) -> int:
     from resdsl.recipe import RecipeError, override
     from resdsl.runs import run_files
-    from resdsl.train import ResumeError, TrainError, choose_device, seed_weights, train, verify_resume
+    from resdsl.train import ResumeError, TrainError, choose_device, seed_weights, train, train_seeds, verify_resume
 
     from .progress import ProgressReporter
     from .resuming import run_options
+    from .seeds import SeedsProgress, conclude_seeds
 
     console: Console = args.console
     if args.deterministic:
@@ -121,35 +126,41 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) ->
         recipe = override(
             written, batch=args.batch, lr=args.lr, iterations=args.iterations, epochs=args.epochs, seed=args.seed
         )
-        seed_weights(recipe.seed)
         make_model = partial(net.to_torch, init=recipe.init, auxiliary=bool(net.auxiliary_weights))
+        common: dict[str, Any] = {
+            "classes": classes,
+            "input_shape": net.input_shape,
+            "device": device,
+            "data_dir": args.data,
+            "auxiliary_weights": net.auxiliary_weights,
+            "deterministic": args.deterministic,
+        }
+        if args.verify_resume:
+            if args.seeds is not None:
+                raise TrainError("--verify-resume tries one run: leave --seeds out")
+            with ProgressReporter(console) as reporter:
+                difference = verify_resume(make_model, recipe, reporter=reporter, **common)
+            return _tell_difference(console, difference)
+        folder = args.out or free_folder(Path("runs"), net.name)
+        common |= {
+            "name": net.name,
+            "spec_text": net.source_text,
+            "spec_hash": net.hash,
+            "resume": args.resume,
+            "place_of": lambda layer: _place(make_model(), layer),
+            "arguments": run_options(args, configure, net.name),
+            "files": run_files(net),
+            "tensorboard": args.tensorboard,
+        }
+        if args.seeds is not None:
+            with SeedsProgress(console) as progress:
+                together = train_seeds(
+                    make_model, recipe, folder, seeds=args.seeds, reporter_of=progress.of_seed, **common
+                )
+            return conclude_seeds(console, net.name, together)
+        seed_weights(recipe.seed)
         with ProgressReporter(console) as reporter:
-            common: dict[str, Any] = {
-                "classes": classes,
-                "input_shape": net.input_shape,
-                "device": device,
-                "data_dir": args.data,
-                "auxiliary_weights": net.auxiliary_weights,
-                "deterministic": args.deterministic,
-                "reporter": reporter,
-            }
-            if args.verify_resume:
-                return _tell_difference(console, verify_resume(make_model, recipe, **common))
-            model = make_model()
-            result = train(
-                model,
-                recipe,
-                args.out or free_folder(Path("runs"), net.name),
-                name=net.name,
-                spec_text=net.source_text,
-                spec_hash=net.hash,
-                resume=args.resume,
-                place_of=partial(_place, model),
-                arguments=run_options(args, configure, net.name),
-                files=run_files(net),
-                tensorboard=args.tensorboard,
-                **common,
-            )
+            result = train(make_model(), recipe, folder, reporter=reporter, **common)
     except ResumeError as error:
         console.print_error(str(error))
         for line in error.difference:
@@ -177,6 +188,12 @@ def _tell_difference(console: Console, place: str | None) -> int:
         return USER_MISTAKE
     console.print_ok("a run that stops and goes on ends with the same bits as one that does not")
     return OK
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 3 or not 1 <= int(text) <= MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"write a whole number from 1 to {MOST_SEEDS}, not {text!r}")
+    return int(text)
 
 
 def free_folder(parent: Path, name: str) -> Path:

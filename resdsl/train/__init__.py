@@ -4,6 +4,7 @@ from resdsl.train.device import choose_device
 from resdsl.train.errors import ResumeError, TrainError
 from resdsl.train.loop import Result, seed_weights
 from resdsl.train.report import Evaluation, Plan, Reporter, SilentReporter
+from resdsl.train.seeds import SeedsResult, train_seeds
 from resdsl.train.session import train
 from resdsl.train.verify import verify_resume
 
@@ -13,10 +14,12 @@ __all__ = [
     "Reporter",
     "Result",
     "ResumeError",
+    "SeedsResult",
     "SilentReporter",
     "TrainError",
     "choose_device",
     "seed_weights",
     "train",
+    "train_seeds",
     "verify_resume",
 ]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,10 @@ class NotFiniteError(Exception):
 
 
 class Run:
-    """One run: every decision is taken when it is made, so that the loop itself has none to take."""
+    """One run: every decision is taken when it is made, so that the loop itself has none to take.
+
+    `images_of` is a run of the same data and recipe, but for the seed: images that it holds are not held twice.
+    """
 
     def __init__(
         self,
@@ -81,17 +84,24 @@ class Run:
         device: torch.device,
         auxiliary_weights: Sequence[float],
         reporter: Reporter,
+        *,
+        images_of: "Run | None" = None,
     ) -> None:
         self.recipe, self.folder, self.reporter = recipe, folder, reporter
         memory_format = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model = model.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
-        self.normalization = fit_normalization(recipe.normalize, training_pixels(data.train))
-        self.train_feed, self.test_feed = (
-            open_feed(images, self.normalization, device, flat=takes.flat) for images in (data.train, data.test)
-        )
-        self.validation_feed = data.validation and open_feed(
-            data.validation, self.normalization, device, flat=takes.flat
-        )
+        if images_of is None:
+            self.normalization = fit_normalization(recipe.normalize, training_pixels(data.train))
+            self.train_feed, self.test_feed = (
+                open_feed(images, self.normalization, device, flat=takes.flat) for images in (data.train, data.test)
+            )
+            self.validation_feed = data.validation and open_feed(
+                data.validation, self.normalization, device, flat=takes.flat
+            )
+        else:
+            self.normalization = images_of.normalization
+            self.train_feed, self.test_feed = images_of.train_feed, images_of.test_feed
+            self.validation_feed = images_of.validation_feed
         self.stream = open_stream(self.train_feed, recipe)
         self.length = run_length(recipe, len(data.train))
         self.optimizer = build_optimizer(self.model, recipe)
@@ -113,10 +123,12 @@ class Run:
         last = self.metrics[-1]["step"] if self.metrics else None
         return self.progress.step == self.length.steps == last
 
-    def steps(self, interrupt: Interrupt) -> None:
+    def turns(self, interrupt: Interrupt) -> Iterator[None]:
         """The loop: until the last step and its evaluation, or the signal to stop; then a checkpoint.
 
-        A stopped run is not evaluated: nothing may happen to it that would not have happened without the signal.
+        It yields before it waits for the device, with work left on it: other runs may add theirs meanwhile. Nothing
+        happens to this run until it is taken up again, so that others make no difference to it. A stopped run is not
+        evaluated: nothing may happen to it that would not have happened without the signal.
         """
         self.begun = time.perf_counter() - self.progress.seconds
         if not self.progress.step:
@@ -125,9 +137,12 @@ class Run:
             self.advance()
             step = self.progress.step
             self.reporter.stepped(step, used_lr(self.optimizer))
-            if step % WINDOW == 0:
+            is_looked_at, is_evaluated = step % WINDOW == 0, self._evaluation_is_due(step)
+            if is_looked_at or is_evaluated or step == self.length.steps:
+                yield
+            if is_looked_at:
                 self.look()
-            if self._evaluation_is_due(step):
+            if is_evaluated:
                 self._evaluate()
             if step < self.length.steps and time.perf_counter() - self.saved_at > SAVE_SECONDS:
                 self.save()

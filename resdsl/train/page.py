@@ -51,10 +51,19 @@ class Section:
 def write_page(folder: Path) -> list[Path]:
     """Write README.md and index.html of a run folder from its files. Raises TrainError for a damaged folder."""
     run = read_run(folder)
-    sections = _sections(run)
+    return write_sections(folder, run.network, _lead(run), _sections(run))
+
+
+def write_sections(folder: Path, title: str, lead: str, sections: list[Section]) -> list[Path]:
+    """Write README.md and index.html of some sections; what is empty is left out."""
+    kept = []
+    for section in sections:
+        parts = tuple(part for part in section.parts if not _is_empty(part))
+        if parts:
+            kept.append(Section(section.heading, parts))
     readme, page = folder / "README.md", folder / "index.html"
-    replace_text(readme, _markdown(run.network, _lead(run), sections))
-    replace_text(page, _html(run.network, _lead(run), sections))
+    replace_text(readme, _markdown(title, lead, kept))
+    replace_text(page, _html(title, lead, kept))
     return [readme, page]
 
 
@@ -76,31 +85,36 @@ def _lead(run: RunRecord) -> str:
     text = f"Test error {_percent(last['test_error'])} after {_number(last['step'])} iterations"
     if last["seconds"] is not None:
         text += f" in {_duration(last['seconds'])}"
+    return f"{text}{published_error(run)}."
+
+
+def published_error(run: RunRecord) -> str:
+    """What the spec says was published, to stand behind a run's own error; empty where it says nothing."""
     published = run.facts.get("published")
-    if isinstance(published, dict) and isinstance(published.get("top1_error"), (int, float)):
-        text += f"; published: {_percent(published['top1_error'])}"
-        text += "".join(
-            f" {word} {published[key]}" for word, key in (("on", "data"), ("in", "paper")) if key in published
-        )
-    return text + "."
+    if not isinstance(published, dict) or not isinstance(published.get("top1_error"), (int, float)):
+        return ""
+    where = (f" {word} {published[key]}" for word, key in (("on", "data"), ("in", "paper")) if key in published)
+    return f"; published: {_percent(published['top1_error'])}{''.join(where)}"
 
 
 def _sections(run: RunRecord) -> list[Section]:
-    picture = run.folder / "curves.svg"
-    found = [
-        Section("Result", (_results(run),)),
-        Section("Curves", (Picture(picture),) if picture.is_file() else ()),
+    own = [Section("Result", (_results(run),)), curves_section(run.folder)]
+    return [*own, *sections_about(run), Section("Course", (_course(run),))]
+
+
+def curves_section(folder: Path) -> Section:
+    """The picture in a folder, if there is one."""
+    picture = folder / "curves.svg"
+    return Section("Curves", (Picture(picture),) if picture.is_file() else ())
+
+
+def sections_about(run: RunRecord) -> list[Section]:
+    """What was trained, how and where."""
+    return [
         Section("Network", (_network(run), Text(run.spec_text))),
         Section("Recipe as used", (Text(run.recipe_text),)),
         Section("Environment", (_pairs(run.environment),)),
-        Section("Course", (_course(run),)),
     ]
-    kept = []
-    for section in found:
-        parts = tuple(part for part in section.parts if not _is_empty(part))
-        if parts:
-            kept.append(Section(section.heading, parts))
-    return kept
 
 
 def _is_empty(part: Table | Text | Picture) -> bool:

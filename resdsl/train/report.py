@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is about to run. `images` counts the training images, `steps` those of the whole run."""
+    """What is about to run. `images` counts those for training, `steps` those of the whole run, `done` those before."""
 
     name: str
     steps: int
@@ -15,6 +15,7 @@ class Plan:
     images: int
     device: str
     folder: Path
+    done: int = 0
 
 
 @dataclass(frozen=True, slots=True)

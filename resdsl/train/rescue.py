@@ -1,6 +1,6 @@
 """What becomes of a run that cannot go on: its last good checkpoint is kept, and the user is told why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from resdsl.train.checkpoint import load_newest, random_state, set_random_state
@@ -15,12 +15,22 @@ from resdsl.train.report import SilentReporter
 _NOT_DETERMINISTIC = "does not have a deterministic implementation"  # what torch says of an operation
 
 
-def run_guarded(run: Run, interrupt: Interrupt, place_of: Callable[[str], str | None] | None, *, is_new: bool) -> None:
-    """Let a run go to its end. Raises DivergedError, MemoryShortError, StorageError or TrainError where it cannot."""
+def guarded_turns(
+    run: Run,
+    interrupt: Interrupt,
+    place_of: Callable[[str], str | None] | None,
+    *,
+    is_new: bool,
+    at_work: Callable[[], int] = lambda: 1,
+) -> Iterator[None]:
+    """Let a run go to its end, turn by turn; `at_work` counts the runs that share the device, this one among them.
+
+    Raises DivergedError, MemoryShortError, StorageError or TrainError where it cannot.
+    """
     try:
         if is_new:
             run.save()  # so that there is a checkpoint whenever the run is killed
-        run.steps(interrupt)
+        yield from run.turns(interrupt)
         return
     except NotFiniteError:
         lost = True
@@ -31,11 +41,15 @@ def run_guarded(run: Run, interrupt: Interrupt, place_of: Callable[[str], str | 
             raise
         lost = False
     # Out of the handler: it would keep alive the tensors of the failed step.
-    raise _diverged(run, place_of) if lost else _out_of_memory(run)
+    raise _diverged(run, place_of) if lost else _out_of_memory(run, at_work())
 
 
-def _out_of_memory(run: Run) -> MemoryShortError:
+def _out_of_memory(run: Run, at_work: int) -> MemoryShortError:
     step, device, batch = run.progress.step, run.train_feed.labels.device.type, run.recipe.batch
+    if at_work > 1:
+        # What fits beside the others says nothing about what would fit without them.
+        where = f"out of memory on {device} at iteration {step + 1:,} with {at_work} runs side by side"
+        return MemoryShortError(f"{where}: take fewer seeds at once, or go on with this run when the others have ended")
     at_once = batch // run.recipe.accumulate
     run.optimizer.zero_grad(set_to_none=True)
     release_memory()

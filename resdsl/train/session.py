@@ -1,7 +1,8 @@
-"""A run from its beginning or last checkpoint to its end: a torch module and a recipe in, a run folder out."""
+"""Runs from their beginning or last checkpoint to their end: torch modules and a recipe in, run folders out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from resdsl.train.checkpoint import load_newest
 from resdsl.train.curves import WITHOUT, draw_curves
 from resdsl.train.data import DataSet, NetworkInput, load_data, network_input
 from resdsl.train.device import deterministic_kernels
-from resdsl.train.errors import DataError, ResumeError
+from resdsl.train.errors import DataError, MemoryShortError, ResumeError, TrainError
 from resdsl.train.events import open_events, require_events
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.lock import lock_folder
 from resdsl.train.loop import Result, Run
+from resdsl.train.memory import is_out_of_memory
 from resdsl.train.page import write_page
 from resdsl.train.report import Plan, Reporter, SilentReporter
-from resdsl.train.rescue import run_guarded
+from resdsl.train.rescue import guarded_turns
 from resdsl.train.stream import check_run_augment
+from resdsl.train.turns import Place, Player, take_turns, wait_for_device
 
 Places = Callable[[str], str | None]
 
@@ -62,46 +65,189 @@ def train(
 
     Raises TrainError for the user's mistakes: data that are missing or do not fit, a folder in use, a lost run.
     """
-    if tensorboard:
+    common = Common(
+        classes=classes,
+        input_shape=input_shape,
+        name=name,
+        device=torch.device(device),
+        data_dir=data_dir,
+        spec_text=spec_text,
+        spec_hash=spec_hash,
+        auxiliary_weights=auxiliary_weights,
+        deterministic=deterministic,
+        place_of=place_of,
+        files=files or {},
+        tensorboard=tensorboard,
+    )
+    order = Order(run_dir, recipe, lambda: model, reporter or SilentReporter(), resume, arguments or {})
+    with open_session([order], common) as session:
+        (end,) = session.run()
+    if isinstance(end, TrainError):
+        raise end
+    return end
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all runs of a session have in common; `train` says what each of it is."""
+
+    classes: int
+    input_shape: tuple[object, ...]
+    name: str
+    device: torch.device
+    data_dir: Path | None
+    spec_text: str
+    spec_hash: str
+    auxiliary_weights: Sequence[float]
+    deterministic: bool
+    place_of: Places | None
+    files: Mapping[str, str]
+    tensorboard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run that is wanted. The recipes of a session differ by their seeds alone."""
+
+    folder: Path
+    recipe: Recipe
+    make_model: Callable[[], nn.Module]
+    reporter: Reporter
+    resume: bool
+    arguments: Mapping[str, object]
+
+
+@contextmanager
+def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]:
+    """Hold everything that the runs need: their folders as far as they are there, checkpoints and images.
+
+    Nothing is written before `Session.run`. Raises TrainError for the user's mistakes.
+    """
+    if common.tensorboard:
         require_events()
-    device = torch.device(device)
-    reporter = reporter or SilentReporter()
-    takes = network_input(input_shape, recipe.data)
+    recipe, reporter = orders[0].recipe, orders[0].reporter
+    takes = network_input(common.input_shape, recipe.data)
     who: dict[str, Any] = {
-        "network": name,
-        "spec": spec_text,
-        "hash": spec_hash,
-        "auxiliary_weights": list(auxiliary_weights),
-        "deterministic": deterministic,
-        "surroundings": same.surroundings(device),
+        "network": common.name,
+        "spec": common.spec_text,
+        "hash": common.spec_hash,
+        "auxiliary_weights": list(common.auxiliary_weights),
+        "deterministic": common.deterministic,
+        "surroundings": same.surroundings(common.device),
     }
-    saved = None
     with ExitStack() as stack:
-        if resume:
-            stack.enter_context(lock_folder(run_dir))
-            saved = _open_run(run_dir, reporter)
-            if saved is not None:
-                same.require_same_network(saved, who, recipe)
-        data = open_data(recipe, takes, classes, data_dir, device, reporter)
+        found: list[dict[str, Any] | None] = []
+        for order in orders:
+            saved = None
+            if order.resume:
+                stack.enter_context(lock_folder(order.folder))
+                saved = _open_run(order.folder, order.reporter)
+                if saved is not None:
+                    same.require_same_network(saved, who, order.recipe)
+            found.append(saved)
+        data = open_data(recipe, takes, common.classes, common.data_dir, common.device, reporter)
         who |= {"classes": list(data.classes), "data": same.fingerprint(data)}
-        if saved is not None:
-            same.require_same_data(saved, who)
-        stack.enter_context(deterministic_kernels(deterministic))
-        if not resume:
-            record.open_run_folder(run_dir)
-            stack.enter_context(lock_folder(run_dir))
-        run = Run(model, recipe, run_dir, data, takes, device, auxiliary_weights, reporter)
-        run.identity = who
+        for saved in found:
+            if saved is not None:
+                same.require_same_data(saved, who)
+        stack.enter_context(deterministic_kernels(common.deterministic))
+        yield Session(orders, common, found, data, takes, who, stack)
+
+
+class Session:
+    """Runs that go to their ends together, side by side on a GPU, or one that does so alone."""
+
+    def __init__(
+        self,
+        orders: Sequence[Order],
+        common: Common,
+        found: Sequence[dict[str, Any] | None],
+        data: DataSet,
+        takes: NetworkInput,
+        who: dict[str, Any],
+        stack: ExitStack,
+    ) -> None:
+        self._orders, self._common, self._found = orders, common, found
+        self._data, self._takes, self._who = data, takes, who
+        self._stack = stack
+        self._players: list[Player] = []
+
+    def run(self) -> list[Result | TrainError]:
+        """Let all go to their ends; what came of each, or why it could not go on while others could."""
+        for order in self._orders:
+            if not order.resume:
+                record.open_run_folder(order.folder)
+                self._stack.enter_context(lock_folder(order.folder))
+        device = self._common.device
+        wait_for_device(device)  # for what the caller has done in another stream
+        with Interrupt() as interrupt:
+            for order, saved in zip(self._orders, self._found, strict=True):
+                self._players.append(self._open(order, saved, interrupt))
+            wait_for_device(device)
+            take_turns(self._players)
+            wait_for_device(device)
+        return [player.failure or self._conclude(player, interrupt.signal) for player in self._players]
+
+    def _open(self, order: Order, saved: dict[str, Any] | None, interrupt: Interrupt) -> Player:
+        place = Place(self._common.device, alone=len(self._orders) == 1)
+        try:
+            with place:
+                run = self._make(order, saved)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or not self._players:
+                raise
+            count = len(self._players)
+            raise MemoryShortError(f"out of memory with {count} runs made: take fewer seeds at once") from None
+        turns = None
+        if run.is_finished:
+            order.reporter.note(f"the run in {run.folder} is already finished")
+        else:
+            if saved is not None:
+                _tell_resumption(run, saved)
+            place_of, is_new = self._common.place_of, saved is None
+            turns = guarded_turns(run, interrupt, place_of, is_new=is_new, at_work=self._count_at_work)
+        return Player(run, place, order.reporter, turns)
+
+    def _make(self, order: Order, saved: dict[str, Any] | None) -> Run:
+        common, recipe, folder, reporter = self._common, order.recipe, order.folder, order.reporter
+        first = self._players[0].run if self._players else None
+        run = Run(
+            order.make_model(),
+            recipe,
+            folder,
+            self._data,
+            self._takes,
+            common.device,
+            common.auxiliary_weights,
+            reporter,
+            images_of=first,
+        )
+        run.identity = dict(self._who)
         if saved is None:
-            kept = (arguments or {}, files or {})
-            record.write_start(run_dir, name, recipe, spec_text, spec_hash, device, *kept, deterministic=deterministic)
+            spec = common.spec_text, common.spec_hash
+            kept = order.arguments, common.files
+            deterministic = common.deterministic
+            record.write_start(folder, common.name, recipe, *spec, common.device, *kept, deterministic=deterministic)
         else:
             run.restore(saved)
-        run.events = open_events(run_dir, run.progress.step)
+        run.events = open_events(folder, run.progress.step)
         if run.events is not None:
-            stack.callback(run.events.close)
-        reporter.begin(Plan(name, run.length.steps, recipe.batch, len(data.train), str(device), run_dir))
-        return _go(run, saved, place_of)
+            self._stack.callback(run.events.close)
+        images, where = len(self._data.train), str(common.device)
+        reporter.begin(Plan(common.name, run.length.steps, recipe.batch, images, where, folder, run.progress.step))
+        return run
+
+    def _count_at_work(self) -> int:
+        return sum(player.is_at_work for player in self._players)
+
+    def _conclude(self, player: Player, stopped_by: int | None) -> Result:
+        run = player.run
+        assert run is not None
+        pictures = draw_curves(run.folder, run.identity["network"], run.metrics) if run.metrics else []
+        if run.metrics and not pictures and player is self._players[0]:
+            run.reporter.note(WITHOUT)
+        write_page(run.folder)
+        return run.result(tuple(pictures), stopped_by)
 
 
 def _open_run(folder: Path, reporter: Reporter) -> dict[str, Any] | None:
@@ -133,23 +279,6 @@ def open_data(
     if recipe.batch > len(data.train):
         raise DataError(f"batch {recipe.batch} is larger than the training set of {len(data.train)} images")
     return data
-
-
-def _go(run: Run, saved: dict[str, Any] | None, place_of: Places | None) -> Result:
-    stopped_by = None
-    if run.is_finished:
-        run.reporter.note(f"the run in {run.folder} is already finished")
-    else:
-        if saved is not None:
-            _tell_resumption(run, saved)
-        with Interrupt() as interrupt:
-            run_guarded(run, interrupt, place_of, is_new=saved is None)
-        stopped_by = interrupt.signal
-    pictures = draw_curves(run.folder, run.identity["network"], run.metrics) if run.metrics else []
-    if run.metrics and not pictures:
-        run.reporter.note(WITHOUT)
-    write_page(run.folder)
-    return run.result(tuple(pictures), stopped_by)
 
 
 def _tell_resumption(run: Run, saved: dict[str, Any]) -> None:
