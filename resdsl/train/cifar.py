@@ -85,7 +85,7 @@ def _from_tar(layout: _Layout, archive: Path, channels: int) -> Loaded | None:
     try:
         with open_tar(archive, "r|*") as tar:
             for number, member in enumerate(tar):
-                folder, name = ("", *PurePosixPath(member.name).parts)[-2:]
+                folder, name = ("", "", *PurePosixPath(member.name).parts)[-2:]
                 if member.isreg() and folder == layout.folder and name in layout.files:
                     if member.size > BATCH_LIMIT:
                         raise DataError(f"{archive}: {member.name} is larger than any batch file of CIFAR")

@@ -126,6 +126,16 @@ def test_the_archive_is_read_in_place(batch_folder: Path, *, whole: bool) -> Non
     assert sorted(path.name for path in archive.parent.iterdir()) == ["cifar-10-python.tar.gz", "elsewhere"]
 
 
+def test_an_archive_of_the_folder_around(batch_folder: Path) -> None:
+    """As `tar -C DIR .` makes it: the first member is the folder itself, `.`."""
+    expected = load(CIFAR, batch_folder)
+    archive = batch_folder.parent / "mine.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("."))
+        tar.add(batch_folder, f"./{batch_folder.name}")
+    assert torch.equal(load(CIFAR, archive).train.pixels, expected.train.pixels)
+
+
 def test_an_archive_that_lacks_a_file(batch_folder: Path) -> None:
     (batch_folder / "data_batch_5").unlink()
     with pytest.raises(DataError, match=r"cifar-10-python.tar.gz has no data_batch_5"):
