@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ class SeedsProgress(ProgressReporter):
 
     def begin_one(self, plan: Plan) -> None:
         """One more of the runs is about to go on."""
-        self._batch = plan.batch
+        self._batch, self._device = plan.batch, plan.device
         known = [run.plan for run in self._runs if run.plan is not None]
         steps, done = sum(one.steps for one in known), sum(one.done for one in known)
         self._bar.reset(self._task, description=plan.name, total=steps, completed=done)
@@ -49,12 +50,13 @@ class SeedsProgress(ProgressReporter):
 
     def evaluate_one(self, which: OfSeed, evaluation: Evaluation) -> None:
         """One of the runs has classified the test set."""
+        self._pace.evaluated(time.monotonic())
         tested = [run.test for run in self._runs if run.test is not None]
         self._details["test"] = f"test {mean(error for error, _ in tested):.2%}"
         if not self._shows_bar:
             rate = sum(rate for _, rate in tested)
             together = f", {rate:,.0f} of all seeds" if len(tested) == len(self._runs) > 1 else ""
-            which.note(f"{evaluation_text(evaluation)}{together}")
+            which.note(f"{evaluation_text(evaluation)}{together}, {self._standing()}")
 
 
 class OfSeed:

@@ -2,9 +2,11 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import torch
 
@@ -40,6 +42,15 @@ def largest_batch(attempt: Callable[[int], object], batch: int) -> int | None:
         else:
             too_large = between
     return fits
+
+
+def peak_memory(device: torch.device | str) -> int:
+    """The most bytes that this process has held so far: of a GPU what torch reserved on it, else of the machine."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    peak = getrusage(RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10  # elsewhere in KiB
 
 
 def release_memory() -> None:
