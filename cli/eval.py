@@ -183,13 +183,16 @@ def _spreads(members: list[Member], results: list[Assessed]) -> list[dict[str, A
     """Mean and deviation over the runs that differ by their seed alone, for each kind of test."""
     from resdsl.train.scores import spread
 
-    kinds = {member.record.folder: member.record.kind for member in members}
-    groups: dict[object, list[Assessed]] = {}
+    records = {member.record.folder: member.record for member in members}
+    groups: dict[object, dict[object, Assessed]] = {}
     for result in results:
         if len(result.members) == 1:
-            groups.setdefault((kinds[result.members[0]], result.views), []).append(result)
+            record = records[result.members[0]]
+            # Of one seed's runs, which a copied folder is, too, one counts.
+            groups.setdefault((record.kind, result.views), {}).setdefault(record.recipe.get("seed"), result)
     found = []
-    for (kind, views), group in groups.items():  # type: ignore[misc]
+    for (kind, views), seeds in groups.items():  # type: ignore[misc]
+        group = list(seeds.values())
         if len(group) < 2:
             continue
         entry: dict[str, Any] = {"network": kind[0], "views": views}  # type: ignore[has-type]

@@ -80,6 +80,12 @@ def run(args: argparse.Namespace) -> int:
     console: Console = args.console
     if args.resume and not _take_up(args, console):
         return USER_MISTAKE
+    if os.path.isdir(args.spec):
+        what = (
+            "a run: go on with it by --resume" if os.path.exists(f"{args.spec}/recipe.json") else "no spec but a folder"
+        )
+        console.print_error(f"{args.spec} is {what}")
+        return USER_MISTAKE
     try:
         net = open_network(args, settings=args.setting)
     except CompileError as error:

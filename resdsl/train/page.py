@@ -82,7 +82,7 @@ def _lead(run: RunRecord) -> str:
     if not run.metrics:
         return "Nothing was measured yet."
     last = run.metrics[-1]
-    text = f"Test error {_percent(last['test_error'])} after {_number(last['step'])} iterations"
+    text = f"Test error {_percent(last['test_error'])} after {_number(last['step'])} iterations{_of_planned(run)}"
     if last["seconds"] is not None:
         text += f" in {_duration(last['seconds'])}"
     return f"{text}{published_error(run)}."
@@ -95,6 +95,16 @@ def published_error(run: RunRecord) -> str:
         return ""
     where = (f" {word} {published[key]}" for word, key in (("on", "data"), ("in", "paper")) if key in published)
     return f"; published: {_percent(published['top1_error'])}{''.join(where)}"
+
+
+def _of_planned(run: RunRecord) -> str:
+    """For a run that was stopped, how long it was to be."""
+    last = run.metrics[-1]
+    for setting, done in (("iterations", last["step"]), ("epochs", last["epoch"])):
+        planned = run.recipe.get(setting)
+        if isinstance(planned, int) and done is not None and done < planned:
+            return f" (the recipe has {_number(planned)} {setting})"
+    return ""
 
 
 def _sections(run: RunRecord) -> list[Section]:
@@ -113,7 +123,7 @@ def sections_about(run: RunRecord) -> list[Section]:
     return [
         Section("Network", (_network(run), Text(run.spec_text))),
         Section("Recipe as used", (Text(run.recipe_text),)),
-        Section("Environment", (_pairs(run.environment),)),
+        Section("Environment", (_pairs(_environment(run)),)),
     ]
 
 
@@ -131,9 +141,11 @@ def _results(run: RunRecord) -> Table:
         if last.get("validation_error") is not None:
             rows.append(("this run, validation", name, _percent(last["validation_error"]), ""))
     latest = {str(row.get("views", "")): row for row in run.evaluations}
+    at_end = run.metrics[-1]["step"] if run.metrics else None
     for views, row in latest.items():
         found = (_percent(row.get("top1_error")), _percent(row.get("top5_error")))
-        rows.append((f"this run, {views}", name, *found))
+        when = "" if row.get("step") in (None, at_end) else f", at iteration {_number(row['step'])}"
+        rows.append((f"this run, {views}{when}", name, *found))
     published = run.facts.get("published")
     if isinstance(published, dict):
         where = "; ".join(str(published[word]) for word in ("paper", "note") if word in published)
@@ -155,6 +167,18 @@ def _network(run: RunRecord) -> Table:
         shape = facts.get(name)
         pairs[name] = " x ".join(map(str, shape)) if isinstance(shape, list) else None
     return _pairs({name: value for name, value in pairs.items() if value is not None and value != ""})
+
+
+def _environment(run: RunRecord) -> dict[str, Any]:
+    """What was recorded at the start, and of each time the run went on what was another then."""
+    first = {word: value for word, value in run.environment.items() if word != "resumed"}
+    shown = {word: "yes" if value is True else "no" if value is False else value for word, value in first.items()}
+    resumed = run.environment.get("resumed")
+    for entry in resumed if isinstance(resumed, list) else []:
+        if isinstance(entry, dict):
+            others = [f"{word} {value}" for word, value in entry.items() if word in first and value != first[word]]
+            shown[f"resumed at iteration {_number(entry.get('step'))}"] = "; ".join(others)
+    return shown
 
 
 def _pairs(values: dict[str, Any]) -> Table:

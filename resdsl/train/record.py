@@ -3,13 +3,16 @@
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from resdsl import __version__
 from resdsl.files import replace_text
 from resdsl.recipe import Recipe
 from resdsl.train.errors import StorageError, TrainError, is_full_disk
@@ -79,6 +82,13 @@ def read_arguments(folder: Path) -> dict[str, Any]:
     return arguments
 
 
+def keep_place(folder: Path, place: Path | None) -> None:
+    """Remember where the images of a run are now; nothing where the run was begun without options to remember."""
+    arguments = read_arguments(folder)
+    if place is not None and arguments and arguments.get("data") != str(place.absolute()):
+        replace_text(folder / ARGUMENTS, _json(arguments | {"data": str(place.absolute())}))
+
+
 def append_metrics(folder: Path, evaluation: Evaluation) -> None:
     """One more line of metrics.jsonl. Raises StorageError where the disk is full."""
     try:
@@ -106,13 +116,35 @@ def environment(device: torch.device) -> dict[str, object]:
     on_gpu = device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "resdsl": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        **versions(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else processor(),
         "precision": "bfloat16 autocast" if on_gpu else "float32",
         "threads": torch.get_num_threads(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that the numbers of a run come from: torch with its CUDA and cuDNN, and what decodes images."""
+    found = {"torch": str(torch.__version__)}
+    if torch.version.cuda and torch.cuda.is_available():
+        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+    for library in ("torchvision", "numpy", "pillow"):
+        with suppress(PackageNotFoundError):
+            found[library] = version(library)
+    return found
+
+
+def processor() -> str:
+    """The name of the CPU, as precise as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, name = line.partition(":")
+            if key.strip() == "model name" and name.strip():
+                return name.strip()
+    return platform.processor() or platform.machine()
 
 
 def _line(row: Mapping[str, float | None]) -> str:

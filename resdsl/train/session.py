@@ -201,6 +201,7 @@ class Session:
         turns = None
         if run.is_finished:
             order.reporter.note(f"the run in {run.folder} is already finished")
+            record.replace_metrics(run.folder, run.metrics)  # a power cut may have taken lines that the checkpoint has
         else:
             if saved is not None:
                 _tell_resumption(run, saved)
@@ -230,6 +231,7 @@ class Session:
             record.write_start(folder, common.name, recipe, *spec, common.device, *kept, deterministic=deterministic)
         else:
             run.restore(saved)
+            record.keep_place(folder, common.data_dir)
         run.events = open_events(folder, run.progress.step)
         if run.events is not None:
             self._stack.callback(run.events.close)

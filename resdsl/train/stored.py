@@ -148,8 +148,10 @@ def _read_json(path: Path, *, needed: bool = False) -> Plain:
 
 
 def _read_lines(path: Path) -> list[Plain]:
+    text = _read_text(path)
     rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    # A line without its end is just being written, or was when the machine stopped.
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

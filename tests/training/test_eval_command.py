@@ -361,6 +361,12 @@ def test_source_with_wrong_types(copied: Path) -> None:
             load_run(copied)
 
 
+def test_a_seed_counts_once(runs: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert results(capsys, runs / "one", copied)["spreads"] == []
+    (spread,) = results(capsys, runs / "one", copied, runs / "two")["spreads"]
+    assert spread["runs"] == [str(runs / "one"), str(runs / "two")]
+
+
 def test_other_classes_are_no_ensemble(runs: Path) -> None:
     from resdsl.train.assess import Member, Wanted, assess, open_member
     from resdsl.train.errors import TrainError

@@ -174,3 +174,29 @@ def test_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("resdsl.train.events.find_spec", lambda name: None)
     with pytest.raises(TrainError, match=r"resdsl\[tensorboard\]"):
         require_events()
+
+
+def test_the_page_of_a_run_that_was_stopped_and_went_on(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    used = json.loads((folder / "recipe.json").read_text())
+    used["recipe"] |= {"iterations": 64000}
+    (folder / "recipe.json").write_text(json.dumps(used))
+    begun = {"started": "Monday", "torch": "2.15", "deterministic": False}
+    resumed = [{"step": 1200, "started": "Tuesday", "torch": "2.16"}]
+    (folder / "environment.json").write_text(json.dumps(begun | {"resumed": resumed}))
+    add_evaluation(folder, {"views": "10 crops", "top1_error": 0.5, "top5_error": None, "step": 40})
+    add_evaluation(folder, {"views": "1 crop", "top1_error": 0.25, "top5_error": None, "step": 500})
+    readme = (folder / "README.md").read_text()
+    assert "after 500 iterations (the recipe has 64,000 iterations) in" in readme
+    assert "| this run, 10 crops, at iteration 40 |" in readme
+    assert "| this run, 1 crop |" in readme
+    assert "| deterministic | no |" in readme
+    assert "| resumed at iteration 1,200 | started Tuesday; torch 2.16 |" in readme
+
+
+def test_a_line_that_is_just_being_written_is_left_aside(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 510, "ep')
+    write_page(folder)
+    assert "after 500 iterations" in (folder / "README.md").read_text()

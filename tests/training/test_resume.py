@@ -20,6 +20,7 @@ from resdsl.train import checkpoint as checkpoints
 from resdsl.train.checkpoint import FILE_NAME, NEXT, PREVIOUS, load_checkpoint, load_newest
 from resdsl.train.errors import CheckpointError, ResumeError
 from resdsl.train.lock import lock_folder
+from resdsl.train.record import read_arguments
 from tests.training.runs import Make, MakeNet, Stopper, require_equal, run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -116,6 +117,30 @@ def test_a_finished_run_says_so(tmp_path: Path, make_recipe: Make, make_net: Mak
     assert (again.test_error, again.steps) == (first.test_error, 5)
     assert f"the run in {tmp_path / 'run'} is already finished" in reporter.notes
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
+
+
+def test_a_finished_run_gets_back_the_metrics_that_a_power_cut_took(
+    tmp_path: Path, make_recipe: Make, make_net: MakeNet
+) -> None:
+    recipe = make_recipe(iterations=5)
+    run(make_net(), recipe, tmp_path / "run")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole[:-10])
+    run(make_net(), recipe, tmp_path / "run", resume=True)
+    assert metrics.read_text() == whole
+
+
+def test_images_that_were_moved_are_found_where_they_are_now(
+    tmp_path: Path, image_folder: Path, make_recipe: Make, make_net: MakeNet
+) -> None:
+    recipe = make_recipe(data=Call("folder"), batch=4, iterations=6)
+    shape: dict[str, Any] = {"classes": 2, "input_shape": (3, 8, 8)}
+    options = {"spec": "x.res", "data": str(image_folder)}
+    run(make_net(3, 2), recipe, tmp_path / "run", Stopper(2), **shape, data_dir=image_folder, arguments=options)
+    elsewhere = image_folder.rename(tmp_path / "elsewhere")
+    run(make_net(3, 2), recipe, tmp_path / "run", resume=True, **shape, data_dir=elsewhere)
+    assert read_arguments(tmp_path / "run") == {"spec": "x.res", "data": str(elsewhere)}
 
 
 # --- damage --------------------------------------------------------------------------------------------------------
@@ -295,6 +320,8 @@ def test_the_command_goes_on(
         patch.setattr("resdsl.cli.progress.ProgressReporter.stepped", stop)
         assert main(["train", "tiny.res", "--iterations", "40", "--out", "run", *options]) == 128 + signal.SIGTERM
     assert "go on with: resdsl train run --resume" in capsys.readouterr().err
+    assert main(["train", "run"]) == 1
+    assert "run is a run: go on with it by --resume" in capsys.readouterr().err
     spec.write_text(text.format(9) + recipe)
     assert main(["train", "run", "--resume"]) == 1
     refusal = capsys.readouterr().err

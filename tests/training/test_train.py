@@ -11,10 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
+import PIL
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
+import resdsl
 from resdsl.recipe import Recipe
 from resdsl.recipe_types import Call
 from resdsl.train import Evaluation, Plan, Result, SilentReporter, TrainError, train
@@ -94,7 +98,11 @@ def test_the_run_folder_tells_everything(tmp_path: Path, make_recipe: Make, make
     assert (result.folder / "spec.res").read_text() == "network small { }\n"
     used = json.loads((result.folder / "recipe.json").read_text())
     assert used == {"network": "small", "hash": "abc", "recipe": recipe.as_dict(), "text": recipe.to_text()}
-    assert json.loads((result.folder / "environment.json").read_text())["torch"] == torch.__version__
+    environment = json.loads((result.folder / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    libraries = {"torchvision": torchvision, "resdsl": resdsl, "numpy": np, "pillow": PIL}
+    plain = {name: module.__version__.partition("+")[0] for name, module in libraries.items()}
+    assert {name: environment[name] for name in libraries} == plain
     metrics = read_metrics(result.folder)
     assert [row["step"] for row in metrics] == [10, 20, 30]
     assert metrics[-1]["test_error"] == result.test_error
