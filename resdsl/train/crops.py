@@ -86,7 +86,7 @@ class Scales:
 
     @property
     def resize(self) -> int:
-        """Images are best read at the largest scale."""
+        """Images are best read at the largest scale; smaller ones come as they are."""
         return max(self.sizes)
 
     def of(self, pixels: Tensor, normalization: Normalization) -> Iterator[Tensor]:

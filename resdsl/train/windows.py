@@ -24,7 +24,8 @@ Sides = tuple[int, int]  # (H, W)
 class CentralView:
     """The shorter side resized to `shorter` pixels, then the central window of `sides`.
 
-    With `shorter` None images must have `sides` as they are; with `sides` None the whole image is kept.
+    With `shorter` None images must have `sides` as they are. With `sides` None the whole image is kept, and a smaller
+    one is as it is: of what was enlarged no other size can be made without loss.
     """
 
     sides: Sides | None
@@ -34,9 +35,10 @@ class CentralView:
         """The view; nothing about it is random."""
         if self.shorter is None:
             return image
-        resized = resized_sides((image.height, image.width), self.shorter)
         if self.sides is None:
-            return window(image, resized, (0, 0), resized)
+            whole = resized_sides((image.height, image.width), min(self.shorter, *image.size))
+            return window(image, whole, (0, 0), whole)
+        resized = resized_sides((image.height, image.width), self.shorter)
         # A single pixel more goes to the right and the bottom, as torchvision's CenterCrop rounds.
         top, left = (round((whole - part) / 2) for whole, part in zip(resized, self.sides, strict=True))
         return window(image, resized, (top, left), self.sides)

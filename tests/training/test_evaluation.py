@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
+from random import Random
 from statistics import mean, stdev
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from PIL import Image
 from torch import Tensor, nn
 
 from resdsl.train.crops import OneCrop, Scales, TenCrops, normalized, resized
@@ -19,6 +21,7 @@ from resdsl.train.precise import precise_statistics
 from resdsl.train.predict import ensemble, predict
 from resdsl.train.scores import count, spread
 from resdsl.train.stream import Feed
+from resdsl.train.windows import CentralView
 
 CPU = torch.device("cpu")
 
@@ -284,3 +287,11 @@ def test_precise_statistics_leave_all_else_alone(net: Whole) -> None:
 def test_one_value_a_channel_has_no_variance() -> None:
     with pytest.raises(TrainError, match="need larger batches"):
         precise_statistics(nn.Sequential(nn.BatchNorm1d(4)), [torch.randn(1, 4)])
+
+
+def test_a_whole_image_is_not_enlarged_while_it_is_read() -> None:
+    """A smaller scale would then be made of the enlarged image, and the result of two scales not be that of each."""
+    image = Image.effect_noise((13, 9), 90)
+    assert CentralView(None, 40)(image, Random(1)).tobytes() == image.tobytes()
+    assert CentralView(None, 6)(image, Random(1)).size == (8, 6)
+    assert CentralView((30, 30), 40)(image, Random(1)).size == (30, 30)
