@@ -76,9 +76,13 @@ def _label(group: list[RunRecord]) -> str:
     depth, parameters = first.facts.get("depth"), first.facts.get("parameters")
     facts = [f"{depth} layers"] if isinstance(depth, int) else []
     if isinstance(parameters, int):
-        facts.append(f"{parameters / 1e6:.2f} M" if parameters < 1e7 else f"{parameters / 1e6:.1f} M")
+        facts.append(_millions(parameters) if parameters >= 1e4 else f"{parameters:,} parameters")
     label = first.network + (f" ({', '.join(facts)})" if facts else "")
     return label if len(group) == 1 else f"{label}, median of {len(group)}"
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M" if parameters < 1e7 else f"{parameters / 1e6:.1f} M"
 
 
 def _percent(text: str) -> float:

@@ -28,6 +28,7 @@ LINES = (
 NEEDS_MATPLOTLIB = "it needs matplotlib (pip install 'resdsl[plot]')"
 WITHOUT = f"no curve picture: {NEEDS_MATPLOTLIB}"
 FORMATS = ("svg", "png")
+TENS_OF_THOUSANDS_FROM = 20_000  # iterations
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ def draw_curves(folder: Path, title: str, metrics: Metrics) -> list[Path]:
         axes.set(title=title)
         axes.set_xlim(left=0)
         axes.set_ylim(0, _sensible_top([Curve(title, (metrics,))]))
-        axes.legend(frameon=False, loc="upper right")
+        _count_in_tens_of_thousands(axes)
+        figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize="small"
+        )
         for path in paths:
             _save(figure, path)
     return paths
@@ -91,6 +95,7 @@ def plot_runs(curves: Sequence[Curve], paths: Sequence[Path], *, log: bool, top:
         ends = [points[-1][0] for curve in curves for points in _all_points(curve)]
         if not log:
             axes.set_xlim(0, max(ends))
+            _count_in_tens_of_thousands(axes)
         axes.set_ylim(0, top or _sensible_top(curves))
         if title:
             axes.set(title=title)
@@ -199,6 +204,15 @@ def _legend(figure: Any, axes: Any) -> None:
         frameon=False,
         fontsize="small",
     )
+
+
+def _count_in_tens_of_thousands(axes: Any) -> None:
+    """Long runs as the papers count them: 1 to 6, times 10,000."""
+    from matplotlib.ticker import FuncFormatter
+
+    if axes.get_xlim()[1] >= TENS_OF_THOUSANDS_FROM:
+        axes.set(xlabel="iterations (1e4)")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, place: f"{step / 1e4:g}"))
 
 
 def _count(step: float, place: int | None) -> str:

@@ -69,6 +69,7 @@ def test_one_curve_a_network_and_a_median_of_seeds(tmp_path: Path, capsys: pytes
     said = texts(svg)
     assert "<!-- deep (110 layers), median of 3: 20.00 % -->" in said
     assert "<!-- small (20 layers, 0.27 M): 40.00 % -->" in said
+    assert "<!-- iterations -->" in said
     assert "<!-- a $x$ &amp; b -->" in said
     assert png.read_bytes().startswith(b"\x89PNG")
 
@@ -83,6 +84,16 @@ def test_equal_runs_give_equal_files(
         assert draw(capsys, run, "-o", file, *options)[0] == 0
     assert files[0].read_bytes() == files[1].read_bytes()
     assert b"<dc:date>" not in files[0].read_bytes()
+
+
+def test_a_long_run_and_a_small_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "a", parameters=1_586)
+    rows = [{**row, "step": (row["step"] or 0) * 1000} for row in course(0.1)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert draw(capsys, folder, "-o", tmp_path / "x.svg")[0] == 0
+    said = texts(tmp_path / "x.svg")
+    assert "<!-- iterations (1e4) -->" in said
+    assert "<!-- net (1,586 parameters): 10.00 % -->" in said
 
 
 def test_recipes_of_one_network_are_told_apart_by_their_folders(
