@@ -48,8 +48,8 @@ ORIGINS = {
 def expected(form: str) -> str:
     """What to get and what --data takes for one of the recipe's data forms, as the end of a sentence."""
     origin = ORIGINS[form]
-    source = f"; the images do not come by themselves: get {origin.download}" if origin.download else ""
-    return f"--data takes {origin.takes}{source}"
+    source = f"get {origin.download} (nothing is downloaded by itself); " if origin.download else ""
+    return f"{source}--data takes {origin.takes}"
 
 
 def require_place(form: str, place: Path | None) -> Path:

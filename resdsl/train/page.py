@@ -189,7 +189,8 @@ def _course(run: RunRecord) -> Table:
     """Some lines of metrics.jsonl, evenly spread; the first and the last are among them."""
     rows, last = run.metrics, len(run.metrics) - 1
     chosen = sorted({round(place * last / (SHOWN_METRICS - 1)) for place in range(SHOWN_METRICS)}) if rows else []
-    columns = ("step", "epoch", "lr", "train_loss", "train_error", "validation_error", "test_loss", "test_error")
+    errors = ("train_loss", "train_error", "validation_error", "test_loss", "test_error")
+    columns = ("step", "epoch", "lr", *errors, "images_per_second")
     used = [column for column in columns if any(row.get(column) is not None for row in rows)]
     shown = tuple(tuple(_metric(column, rows[place].get(column)) for column in used) for place in chosen)
     head = tuple("iteration" if column == "step" else column.replace("_", " ") for column in used)
@@ -201,7 +202,7 @@ def _metric(column: str, value: float | None) -> str:
         return ""
     if column.endswith("_error"):
         return _percent(value)
-    return _number(int(value)) if column == "step" else f"{value:.4g}"
+    return f"{value:,.0f}" if column in {"step", "images_per_second"} else f"{value:.4g}"
 
 
 def _percent(value: object) -> str:

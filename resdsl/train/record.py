@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from resdsl import __version__
 from resdsl.files import replace_text
 from resdsl.recipe import Recipe
 from resdsl.train.errors import StorageError, TrainError, is_full_disk
@@ -116,7 +115,6 @@ def environment(device: torch.device) -> dict[str, object]:
     on_gpu = device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "resdsl": __version__,
         "python": platform.python_version(),
         **versions(),
         "platform": platform.platform(),
@@ -131,7 +129,7 @@ def versions() -> dict[str, str]:
     found = {"torch": str(torch.__version__)}
     if torch.version.cuda and torch.cuda.is_available():
         found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
-    for library in ("torchvision", "numpy", "pillow"):
+    for library in ("torchvision", "numpy", "pillow", "resdsl"):
         with suppress(PackageNotFoundError):
             found[library] = version(library)
     return found

@@ -191,6 +191,7 @@ def test_the_page_of_a_run_that_was_stopped_and_went_on(tmp_path: Path) -> None:
     assert "| this run, 10 crops, at iteration 40 |" in readme
     assert "| this run, 1 crop |" in readme
     assert "| deterministic | no |" in readme
+    assert "images per second |" in readme
     assert "| resumed at iteration 1,200 | started Tuesday; torch 2.16 |" in readme
 
 

@@ -129,7 +129,8 @@ def test_wrong_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "has no run that has not failed" in shown
 
 
-def test_one_line_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_for_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resdsl.train.memory.peak_memory", lambda device: 3 << 29)
     evaluation = Evaluation(10, 1.0, 0.1, 0.5, 0.25, 0.6, 0.2, None, None, 1.0, 100.0)
     with SeedsProgress(Console("never")) as progress:
         first, second = progress.of_seed(1), progress.of_seed(2)
@@ -145,6 +146,6 @@ def test_one_line_for_all(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "net: 2 seeds from 1 on, each 20 iterations of batch 8 over 100 images on cpu, into runs/net"
     assert lines[1].startswith("seed 1: iteration 10")
-    assert lines[1].endswith("test error 20.00%, 100 images/s")
-    assert lines[2].endswith("100 images/s, 200 of all seeds")
+    assert lines[1].endswith("test error 20.00%, 100 images/s, 1.5 GiB")
+    assert lines[2].endswith("100 images/s, 200 of all seeds, 1.5 GiB")
     assert lines[3] == "seed 2: lower rate"

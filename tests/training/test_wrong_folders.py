@@ -93,7 +93,9 @@ def test_folders_that_are_wrong(image_folder: Path, spoil: Callable[[Path], None
 
 
 def test_no_folder_given() -> None:
-    with pytest.raises(DataError, match=r"the recipe's data cifar10 need --data DIR: .*cifar-10-batches-py"):
+    # "That file" must have been named before.
+    message = r"the recipe's data cifar10 need --data DIR: get https:.*; --data takes that file, .*cifar-10-batches-py"
+    with pytest.raises(DataError, match=message):
         load(CIFAR, None)
 
 
