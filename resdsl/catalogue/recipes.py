@@ -26,8 +26,8 @@ ENTRIES = (
         "R0701",
         "a recipe has no setting `{word}`",
         "",
-        "The settings of a recipe: data, augment, normalize, batch, optimizer, schedule, iterations, epochs, warmup, "
-        "init, label_smoothing, ema, evaluate and seed.",
+        "The settings of a recipe: data, augment, mix, progressive_resizing, normalize, batch, optimizer, schedule, "
+        "iterations, epochs, accumulate, clip, warmup, init, label_smoothing, ema, ema_warmup, evaluate and seed.",
         _recipe(batch="bach 64"),
         _recipe(),
         hints=("did you mean `{guess}`?", "the settings are {known}"),

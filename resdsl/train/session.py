@@ -25,6 +25,7 @@ from resdsl.train.memory import is_out_of_memory
 from resdsl.train.page import write_page
 from resdsl.train.report import Plan, Reporter, SilentReporter
 from resdsl.train.rescue import guarded_turns
+from resdsl.train.resizing import check_resizing
 from resdsl.train.stream import check_run_augment
 from resdsl.train.turns import Place, Player, take_turns, wait_for_device
 
@@ -146,6 +147,7 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
                     same.require_same_network(saved, who, order.recipe)
             found.append(saved)
         data = open_data(recipe, takes, common.classes, common.data_dir, common.device, reporter)
+        check_resizing(orders[0].make_model, recipe, takes, data.train)
         who |= {"classes": list(data.classes), "data": same.fingerprint(data)}
         for saved in found:
             if saved is not None:
