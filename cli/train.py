@@ -7,10 +7,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from resdsl.recipe_schema import EXAMPLE
-
 from .console import Console
 from .options import add_network_options, open_network
+from .recipe_example import example_recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="train a few steps with and without a stop, compare every bit, and do no more",
     )
     overriding = parser.add_argument_group("instead of what the recipe says")
+    overriding.add_argument("--recipe", metavar="FILE", help="a file whose recipe takes the place of the spec's")
     overriding.add_argument(
         "--setting",
         metavar="LINE",
@@ -76,36 +76,40 @@ def run(args: argparse.Namespace) -> int:
     from resdsl.diagnostics import CompileError
 
     from .diagnostics import print_text
+    from .resuming import CannotResumeError
 
     console: Console = args.console
-    if args.resume and not _take_up(args, console):
-        return USER_MISTAKE
     try:
-        net = open_network(args, settings=args.setting)
+        net, recipe = _compiled(args)
     except CompileError as error:
         print_text(console, error.diagnostics)
+        return USER_MISTAKE
+    except CannotResumeError as error:
+        console.print_error(str(error))
         return USER_MISTAKE
     classes = net.output_shape[0]
     if len(net.output_shape) != 1 or not isinstance(classes, int):
         console.print_error(f"{net.name} gives a map: to train it, end it in a vector with one number a class")
         return USER_MISTAKE
-    if net.recipe is None:
-        console.print_error(f"{args.spec}: {net.name} has no recipe; add one to the spec, for example:\n\n{EXAMPLE}")
+    if recipe is None:
+        advice = "take another file's with --recipe FILE, or add one to the spec, for example:"
+        example = example_recipe(net.input_shape, classes)
+        console.print_error(f"{args.spec}: {net.name} has no recipe; {advice}\n\n{example}")
         return USER_MISTAKE
-    return _train(net, net.recipe, classes, args)
+    return _train(net, recipe, classes, args)
 
 
-def _take_up(args: argparse.Namespace, console: Console) -> bool:
-    from resdsl.train import TrainError
+def _compiled(args: argparse.Namespace) -> tuple[Net, Recipe | None]:
+    """The network and its recipe; what `args` leaves out is taken from the run that goes on."""
+    from resdsl.compiler import open_source
 
-    from .resuming import take_up_options
+    if args.resume:
+        from .resuming import compile_resumed
 
-    try:
-        take_up_options(args, configure, Path(args.spec))
-    except TrainError as error:
-        console.print_error(str(error))
-        return False
-    return True
+        return compile_resumed(args, configure, Path(args.spec))
+    lender = None if args.recipe is None else open_source(args.recipe)
+    net = open_network(args, settings=args.setting, recipe=lender)
+    return net, net.recipe
 
 
 def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) -> int:

@@ -187,15 +187,3 @@ def _other_settings() -> Iterator[Setting]:
 SCHEMA: dict[str, Setting] = {
     setting.word: setting for setting in (*_image_settings(), *_update_settings(), *_other_settings())
 }
-
-EXAMPLE = """\
-train {
-  data digits
-  augment pad(2) -> random_crop(32)
-  normalize mean_std
-  batch 64
-  optimizer sgd(lr = 0.1, momentum = 0.9, weight_decay = 5e-4)
-  schedule cosine
-  epochs 15
-}
-"""
