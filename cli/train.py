@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from resdsl.recipe import Recipe
     from resdsl.train import Result
 
-OK, USER_MISTAKE = 0, 1
+OK, USER_MISTAKE, USAGE = 0, 1, 2
 MOST_SEEDS = 100
 STOPPED = 128  # with the number of the signal added, as shells report it: 130 for SIGINT, 143 for SIGTERM
 
@@ -79,6 +79,12 @@ def run(args: argparse.Namespace) -> int:
     from .resuming import CannotResumeError
 
     console: Console = args.console
+    if conflict := _conflict(args):
+        console.print_error(conflict)
+        return USAGE
+    if not args.resume and os.path.exists(os.path.join(args.spec, "arguments.json")):
+        console.print_error(f"{args.spec} is the folder of a run: go on with it by --resume")
+        return USER_MISTAKE
     try:
         net, recipe = _compiled(args)
     except CompileError as error:
@@ -97,6 +103,17 @@ def run(args: argparse.Namespace) -> int:
         console.print_error(f"{args.spec}: {net.name} has no recipe; {advice}\n\n{example}")
         return USER_MISTAKE
     return _train(net, recipe, classes, args)
+
+
+def _conflict(args: argparse.Namespace) -> str:
+    """What is wrong between options, "" where nothing is."""
+    if args.spec_again and not args.resume:
+        return "--spec is for --resume: it says where the spec of a run is now"
+    if args.resume and args.verify_resume:
+        return "--resume goes on with a run, --verify-resume keeps none: give one of them"
+    if args.resume and args.out is not None:
+        return "a run goes on in its own folder: leave --out out"
+    return ""
 
 
 def _compiled(args: argparse.Namespace) -> tuple[Net, Recipe | None]:

@@ -1,5 +1,6 @@
 """Runs from their beginning or last checkpoint to their end: torch modules and a recipe in, run folders out."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from resdsl.train.page import write_page
 from resdsl.train.report import Plan, Reporter, SilentReporter
 from resdsl.train.rescue import guarded_turns
 from resdsl.train.resizing import check_resizing
+from resdsl.train.stored import check_records
 from resdsl.train.stream import check_run_augment
 from resdsl.train.turns import Place, Player, take_turns, wait_for_device
 
@@ -255,11 +257,15 @@ class Session:
 def _open_run(folder: Path, reporter: Reporter) -> dict[str, Any] | None:
     """The run's newest good checkpoint; None where it was killed before it wrote the first."""
     record.read_arguments(folder)
+    if not os.access(folder, os.W_OK):
+        raise TrainError(f"the run folder {folder} cannot be written to")
     for half in folder.glob(".resdsl-*.tmp"):
         half.unlink()  # of a process that was killed while it wrote
     saved = load_newest(folder, reporter.note)
     if saved is None and (folder / record.METRICS).exists():
         raise ResumeError(f"{folder} has no checkpoint any more")
+    if saved is not None:
+        check_records(folder)
     return saved
 
 

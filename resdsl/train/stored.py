@@ -66,6 +66,16 @@ def read_run(folder: Path) -> RunRecord:
     )
 
 
+def check_records(folder: Path) -> None:
+    """Raise TrainError where what a run wrote before its first step is damaged: before it goes on, not at its end."""
+    _read_json(folder / RECIPE, needed=True)
+    begun = _read_json(folder / ENVIRONMENT, needed=True)
+    if not isinstance(begun.get("resumed"), list):
+        raise TrainError(f"{folder / ENVIRONMENT} was not written by this version of resdsl")
+    _read_json(folder / NETWORK)
+    _read_lines(folder / EVALUATIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredWeights:
     """A trained model from its checkpoint, with the weights its tests were made with: the average if it kept one."""
