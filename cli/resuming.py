@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # What is not of the run itself, but of one call of the program.
 _OF_THE_CALL = frozenset({"spec", "spec_again", "out", "resume", "verify_resume", "console", "color"})
 _OF_THE_NETWORK = frozenset({"network", "set", "input", "stem", "head", "output_stride", "root"})
-_NUMBERS = frozenset({"batch", "lr", "iterations", "epochs", "seed", "output_stride"})
+_NUMBERS = frozenset({"batch", "lr", "iterations", "epochs", "seed", "seeds", "output_stride"})
 _PATHS = frozenset({"data"})
 
 Configure = Callable[[argparse.ArgumentParser], None]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from math import inf
 from pathlib import Path
 from re import findall
+from time import monotonic
 from typing import Any
 
 from resdsl.files import replace_text
+from resdsl.train.errors import TrainError
 from resdsl.train.stored import EVALUATIONS, RunRecord, read_run
 
+REFRESH_SECONDS = 60.0  # between pages of a run that is on its way
 SHOWN_METRICS = 20  # lines of the last table; metrics.jsonl has them all
 
 
@@ -67,6 +71,26 @@ def write_sections(folder: Path, title: str, lead: str, sections: list[Section])
     return [readme, page]
 
 
+class LivePage:
+    """The page of a run that is on its way: there from the first evaluation on, whatever becomes of the run."""
+
+    def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
+        self._folder, self._note = folder, note
+        self._next = 0.0
+
+    def refresh(self) -> None:
+        """Write it anew, once a minute at most. What goes wrong is told once; it is no reason to end a run."""
+        now = monotonic()
+        if now < self._next:
+            return
+        self._next = now + REFRESH_SECONDS
+        try:
+            write_page(self._folder)
+        except (OSError, TrainError) as error:
+            self._next = inf
+            self._note(f"no page on the way: {error}")
+
+
 def add_evaluation(folder: Path, row: Mapping[str, object]) -> None:
     """Put a result of `resdsl eval` on record, and on the page."""
     path = folder / EVALUATIONS
@@ -82,7 +106,8 @@ def _lead(run: RunRecord) -> str:
     if not run.metrics:
         return "Nothing was measured yet."
     last = run.metrics[-1]
-    text = f"Test error {_percent(last['test_error'])} after {_number(last['step'])} iterations"
+    what = "Test error" if _is_finished(run) else "So far test error"
+    text = f"{what} {_percent(last['test_error'])} after {_number(last['step'])} iterations"
     if last["seconds"] is not None:
         text += f" in {_duration(last['seconds'])}"
     return f"{text}{published_error(run)}."
@@ -95,6 +120,16 @@ def published_error(run: RunRecord) -> str:
         return ""
     where = (f" {word} {published[key]}" for word, key in (("on", "data"), ("in", "paper")) if key in published)
     return f"; published: {_percent(published['top1_error'])}{''.join(where)}"
+
+
+def _is_finished(run: RunRecord) -> bool:
+    """Whether the last evaluation is the one behind the last step."""
+    last = run.metrics[-1]
+    for word, done in (("iterations", last["step"]), ("epochs", last["epoch"])):
+        planned = run.recipe.get(word)
+        if isinstance(planned, int) and done is not None and done < planned:
+            return False
+    return True
 
 
 def _sections(run: RunRecord) -> list[Section]:

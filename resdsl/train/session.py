@@ -23,7 +23,7 @@ from resdsl.train.interrupt import Interrupt
 from resdsl.train.lock import lock_folder
 from resdsl.train.loop import Result, Run
 from resdsl.train.memory import is_out_of_memory
-from resdsl.train.page import write_page
+from resdsl.train.page import LivePage, write_page
 from resdsl.train.report import Plan, Reporter, SilentReporter
 from resdsl.train.rescue import guarded_turns
 from resdsl.train.resizing import check_resizing
@@ -234,6 +234,7 @@ class Session:
             record.write_start(folder, common.name, recipe, *spec, common.device, *kept, deterministic=deterministic)
         else:
             run.restore(saved)
+        run.page = LivePage(folder, reporter.note)
         run.events = open_events(folder, run.progress.step)
         if run.events is not None:
             self._stack.callback(run.events.close)
