@@ -131,11 +131,14 @@ def _is_own(spec: str, folder: Path) -> bool:
 
 
 def _recorded_recipe(folder: Path) -> SourceFile:
-    """The recipe as the run used it."""
+    """The recipe as the run used it, of several seeds that of the first."""
     from resdsl.source import SourceFile
-    from resdsl.train.stored import RECIPE, read_run
+    from resdsl.train.seeds_record import read_seeds, run_folder
+    from resdsl.train.stored import RECIPE, read_recipe_text
 
-    return SourceFile(str(folder / RECIPE), read_run(folder).recipe_text)
+    several = read_seeds(folder)
+    run = folder if several is None else run_folder(folder, several["seeds"][0])
+    return SourceFile(str(run / RECIPE), read_recipe_text(run))
 
 
 def _defaults(configure: Configure) -> dict[str, object]:

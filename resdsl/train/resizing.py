@@ -81,7 +81,7 @@ def check_resizing(make_model: Callable[[], nn.Module], recipe: Recipe, takes: N
     advice = "it needs one that takes images of any size, such as one whose head begins with a global pool"
     if takes.flat:
         raise DataError(f"progressive_resizing is not for a network that takes a vector: {advice}")
-    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.no_grad(), torch.random.fork_rng(gpus):
         tried = deepcopy(make_model()).train()
         device = next((parameter.device for parameter in tried.parameters()), torch.device("cpu"))

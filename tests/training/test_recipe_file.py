@@ -162,6 +162,18 @@ def test_resuming_without_the_files(say: Say) -> None:
     assert (code, "already finished" in shown, "is gone: taking the network" in shown) == (0, True, False)
 
 
+def test_seeds_go_on_without_the_files(say: Say) -> None:
+    Path("net.res").write_text(TINY)
+    Path("other.res").write_text(f"train {SETTINGS}".replace("iterations 20", "iterations 2; seed 4"))
+    assert say("train", "net.res", "--recipe", "other.res", "--seeds", "2", "--out", "run", "--device", "cpu")[0] == 0
+    Path("net.res").unlink()
+    Path("other.res").unlink()
+    code, shown = say("train", "run", "--resume")
+    assert code == 0, shown
+    assert "net.res is gone: taking the network as run has recorded it" in shown
+    assert "run/seed-5 is already finished" in shown
+
+
 DAMAGE = {
     "source.json": ("{}", "{"),
     "recipe.json": ("{}", "["),
