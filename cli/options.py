@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resdsl.net import Net
     from resdsl.semantics.retarget import Changes
+    from resdsl.source import SourceFile
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +50,16 @@ def assignment(text: str) -> str:
     return text
 
 
-def open_network(args: argparse.Namespace, network: str | None = None, settings: list[str] | None = None) -> Net:
-    """The network that the options ask for; raises resdsl.CompileError."""
+def open_network(
+    args: argparse.Namespace,
+    network: str | None = None,
+    settings: list[str] | None = None,
+    recipe: SourceFile | None = None,
+) -> Net:
+    """The network that the options ask for, with the recipe of another file if that is given.
+
+    Raises resdsl.CompileError.
+    """
     from resdsl.compiler import compile_network, open_source
 
     return compile_network(
@@ -60,4 +69,5 @@ def open_network(args: argparse.Namespace, network: str | None = None, settings:
         settings or [],
         ", ".join(args.set),
         changes_of(args),
+        recipe=recipe,
     )

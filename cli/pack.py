@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from resdsl.train.errors import TrainError
     from resdsl.train.layout import list_images
     from resdsl.train.missing import require_place
-    from resdsl.train.pack import write_pack
+    from resdsl.train.pack import is_packed, write_pack
 
     from .progress import ProgressReporter
 
@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
         place = require_place("folder", args.images)
         if args.out.exists() and args.out.samefile(place):
             console.print_error(f"{args.out} is what there is to pack; write to another file")
+            return USER_MISTAKE
+        if args.out.is_file() and not is_packed(args.out):
+            console.print_error(f"{args.out} exists and is no packed file; write to another file")
             return USER_MISTAKE
         with ProgressReporter(console) as reporter:
             report = write_pack(

@@ -7,10 +7,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from resdsl.recipe_schema import EXAMPLE
-
 from .console import Console
 from .options import add_network_options, open_network
+from .recipe_example import example_recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from resdsl.recipe import Recipe
     from resdsl.train import Result
 
-OK, USER_MISTAKE = 0, 1
+OK, USER_MISTAKE, USAGE = 0, 1, 2
 MOST_SEEDS = 100
 STOPPED = 128  # with the number of the signal added, as shells report it: 130 for SIGINT, 143 for SIGTERM
 
@@ -57,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="train a few steps with and without a stop, compare every bit, and do no more",
     )
     overriding = parser.add_argument_group("instead of what the recipe says")
+    overriding.add_argument("--recipe", metavar="FILE", help="a file whose recipe takes the place of the spec's")
     overriding.add_argument(
         "--setting",
         metavar="LINE",
@@ -76,9 +76,14 @@ def run(args: argparse.Namespace) -> int:
     from resdsl.diagnostics import CompileError
 
     from .diagnostics import print_text
+    from .resuming import CannotResumeError
 
     console: Console = args.console
-    if args.resume and not _take_up(args, console):
+    if conflict := _conflict(args):
+        console.print_error(conflict)
+        return USAGE
+    if not args.resume and os.path.exists(os.path.join(args.spec, "arguments.json")):
+        console.print_error(f"{args.spec} is the folder of a run: go on with it by --resume")
         return USER_MISTAKE
     if os.path.isdir(args.spec):
         what = (
@@ -87,31 +92,47 @@ def run(args: argparse.Namespace) -> int:
         console.print_error(f"{args.spec} is {what}")
         return USER_MISTAKE
     try:
-        net = open_network(args, settings=args.setting)
+        net, recipe = _compiled(args)
     except CompileError as error:
         print_text(console, error.diagnostics)
+        return USER_MISTAKE
+    except CannotResumeError as error:
+        console.print_error(str(error))
         return USER_MISTAKE
     classes = net.output_shape[0]
     if len(net.output_shape) != 1 or not isinstance(classes, int):
         console.print_error(f"{net.name} gives a map: to train it, end it in a vector with one number a class")
         return USER_MISTAKE
-    if net.recipe is None:
-        console.print_error(f"{args.spec}: {net.name} has no recipe; add one to the spec, for example:\n\n{EXAMPLE}")
+    if recipe is None:
+        advice = "take another file's with --recipe FILE, or add one to the spec, for example:"
+        example = example_recipe(net.input_shape, classes)
+        console.print_error(f"{args.spec}: {net.name} has no recipe; {advice}\n\n{example}")
         return USER_MISTAKE
-    return _train(net, net.recipe, classes, args)
+    return _train(net, recipe, classes, args)
 
 
-def _take_up(args: argparse.Namespace, console: Console) -> bool:
-    from resdsl.train import TrainError
+def _conflict(args: argparse.Namespace) -> str:
+    """What is wrong between options, "" where nothing is."""
+    if args.spec_again and not args.resume:
+        return "--spec is for --resume: it says where the spec of a run is now"
+    if args.resume and args.verify_resume:
+        return "--resume goes on with a run, --verify-resume keeps none: give one of them"
+    if args.resume and args.out is not None:
+        return "a run goes on in its own folder: leave --out out"
+    return ""
 
-    from .resuming import take_up_options
 
-    try:
-        take_up_options(args, configure, Path(args.spec))
-    except TrainError as error:
-        console.print_error(str(error))
-        return False
-    return True
+def _compiled(args: argparse.Namespace) -> tuple[Net, Recipe | None]:
+    """The network and its recipe; what `args` leaves out is taken from the run that goes on."""
+    from resdsl.compiler import open_source
+
+    if args.resume:
+        from .resuming import compile_resumed
+
+        return compile_resumed(args, configure, Path(args.spec))
+    lender = None if args.recipe is None else open_source(args.recipe)
+    net = open_network(args, settings=args.setting, recipe=lender)
+    return net, net.recipe
 
 
 def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) -> int:

@@ -18,8 +18,9 @@ from resdsl.semantics.scope import Scope
 from resdsl.semantics.steps import StepResolver
 from resdsl.semantics.unused import check_unused
 from resdsl.source import SourceFile, Span
-from resdsl.suggest import closest, listed
+from resdsl.suggest import closest
 from resdsl.syntax import tree
+from resdsl.trains import Trains, report_stray
 
 if TYPE_CHECKING:
     from resdsl.ops import OpSpec, Shape
@@ -65,40 +66,26 @@ class Compilation:
 
     def recipe(self, network: str, settings: Iterable[str] = ()) -> Recipe | None:
         """The recipe for a network, with settings in the recipe language put in place of the spec's."""
+        train = self.trains.of(network)
+        return None if train is None else self.trains.recipe(train, settings)
+
+    def lent_recipe(self, network: str, settings: Iterable[str] = ()) -> Recipe | None:
+        """The recipe that a network of another file takes from this one; None after a mistake."""
+        own = self._named_like_the_file()
+        train = self.trains.lent_to(network, None if own is None else own.name.name)
+        return None if train is None else self.trains.recipe(train, settings)
+
+    @property
+    def trains(self) -> Trains:
+        """The spec's `train` and `recipe` blocks."""
         assert self.program is not None
-        from resdsl.semantics.recipes import RecipeResolver, train_of
+        return Trains(self.program, self._steps.evaluator, self._loader.parser)
 
-        trains = [item for item in self.program.main.file.definitions if isinstance(item, tree.Train)]
-        train = train_of(trains, network, self.problems)
-        if train is None:
-            return None
-        overrides = tuple(self._parse_settings(text) for text in settings)
-        resolver = RecipeResolver(self._steps.evaluator, self.program.main)
-        return resolver.resolve(train, tuple(override for override in overrides if override is not None))
-
-    def check_trains(self) -> None:
-        """Check every recipe and `train` of the spec, that the networks it names exist, and that each has one."""
-        assert self.program is not None
-        definitions = self.program.main.file.definitions
-        trains = [item for item in definitions if isinstance(item, tree.Train)]
-        recipes = [item for item in definitions if isinstance(item, tree.Recipe)]
-        if not trains and not recipes:
-            return
-        from resdsl.semantics.recipes import RecipeResolver, train_of
-
-        resolver = RecipeResolver(self._steps.evaluator, self.program.main)
-        for recipe in recipes:
-            resolver.check_recipe(recipe)
-        known = {*self.program.main.networks, *(network.name.name for network in self.own_networks())}
-        for train in trains:
-            for name in train.networks:
-                if name.name not in known:
-                    guess = closest(name.name, known)
-                    others = None if guess else listed(sorted(known))
-                    self.problems.report("R0709", name.span, name=name.name, guess=guess, known=others)
-            resolver.resolve(train)
-        for network in self.own_networks():
-            train_of(trains, network.name.name, self.problems)
+    def _named_like_the_file(self) -> tree.Network | None:
+        """The spec's network that has the file's name, else its first."""
+        own = self.own_networks()
+        stem = os.path.splitext(os.path.basename(self.source.name))[0]
+        return next((network for network in own if network.name.name == stem), own[0] if own else None)
 
     def choose(self, name: str | None) -> tree.Network | None:
         """The network of a name; without one, the network named like the file, else the first."""
@@ -106,8 +93,7 @@ class Compilation:
         own = self.own_networks()
         everything = {**self.program.main.networks, **{network.name.name: network for network in own}}
         if name is None:
-            stem = os.path.splitext(os.path.basename(self.source.name))[0]
-            chosen = next((network for network in own if network.name.name == stem), own[0] if own else None)
+            chosen = self._named_like_the_file()
             if chosen is None:
                 self.problems.report("R0415", Span(self.source, 0, 0))
             return chosen
@@ -137,7 +123,7 @@ class Compilation:
         assert isinstance(definition, tree.Network)
         assert definition.base is not None
         if len(file.definitions) > 1 or definition.body is not None:
-            self._report_stray(definition.base.span)
+            report_stray(self.problems, definition.base.span)
             return None
         from resdsl.semantics.binding import given_arguments
         from resdsl.semantics.region import Region
@@ -145,24 +131,6 @@ class Compilation:
         region = Region(None)
         scope = Scope(self.program.main.definitions, self.problems, region, region.input())
         return given_arguments(definition.base.arguments, self._steps.evaluator, scope)
-
-    def _parse_settings(self, text: str) -> tree.Settings | None:
-        try:
-            file = self._loader.parser.parse(SourceFile("--setting", f"train {{ {text} }}"))
-        except MistakeFound as found:
-            self.problems.add(found.mistake)
-            return None
-        definition = file.definitions[0]
-        if len(file.definitions) > 1:
-            self._report_stray(definition.span)
-        return definition.settings if isinstance(definition, tree.Train) else None
-
-    def _report_stray(self, before: Span) -> None:
-        """Report what stands behind the arguments or settings of a command line."""
-        behind = before.source.text[before.end :]
-        start = before.end + len(behind) - len(behind.lstrip(" ;\n"))
-        stray = Span(before.source, start, len(before.source.text))
-        self.problems.report("R0101", stray, found=f"`{stray.text[:24]}`", expected="nothing more")
 
     def used_files(self) -> tuple[tuple[str, str], ...]:
         """Paths and texts of the files that the spec uses, those that come with resdsl left out; see Origin.files."""
@@ -192,7 +160,7 @@ def check_source(source: SourceFile, roots: Iterable[str] = ()) -> CheckResult:
                 resolved = compilation.resolve(network)
                 if resolved is not None:
                     networks.append(resolved)
-        compilation.check_trains()
+        compilation.trains.check()
     return CheckResult(tuple(networks), compilation.diagnostics())
 
 
@@ -210,7 +178,7 @@ def open_source(path: str) -> SourceFile:
     Raises:
         CompileError: the file cannot be read, is too large, or is not UTF-8.
     """
-    place = path if os.path.exists(path) else shipped_spec(path) or path
+    place = spec_place(path)
     try:
         return SourceFile(path, read_text(place), place)
     except MistakeFound as found:
@@ -219,12 +187,18 @@ def open_source(path: str) -> SourceFile:
         raise CompileError((diagnose(found.mistake),)) from None
 
 
+def spec_place(path: str) -> str:
+    """Where a spec file is: at its path, or among the specs that come with resdsl."""
+    return path if os.path.exists(path) else shipped_spec(path) or path
+
+
 def load(
     path: str | os.PathLike[str],
     network: str | None = None,
     *,
     roots: Iterable[str] = (),
     settings: Iterable[str] = (),
+    recipe: str | os.PathLike[str] | None = None,
     **parameters: ParameterValue,
 ) -> Net:
     """Check a spec and give one of its networks.
@@ -234,13 +208,16 @@ def load(
         network: its name; without one, the network named like the file, else the first of the file.
         roots: folders beside the file's own from which `use` may take files.
         settings: lines in the recipe language that replace the recipe's, such as `batch 64`.
+        recipe: another file whose recipe takes the place of the spec's.
         parameters: values for the network's parameters; a string is a name or text as in the language: `option="C"`.
 
     Raises:
         CompileError: with `.diagnostics`.
         TypeError: a parameter of another type.
     """
-    return compile_network(open_source(os.fspath(path)), network, roots, settings, _arguments_text(parameters))
+    lender = None if recipe is None else open_source(os.fspath(recipe))
+    text = _arguments_text(parameters)
+    return compile_network(open_source(os.fspath(path)), network, roots, settings, text, recipe=lender)
 
 
 def compile_network(
@@ -250,10 +227,26 @@ def compile_network(
     settings: Iterable[str] = (),
     arguments: str = "",
     changes: Changes | None = None,
+    *,
+    recipe: SourceFile | None = None,
 ) -> Net:
     """A network of a spec for arguments written as in a call, with changes; see load."""
     texts = (arguments,) if arguments else ()
-    return _compile(_Order(source, network, tuple(roots), tuple(settings), texts, changes or Changes()))
+    return _compile(_Order(source, network, tuple(roots), tuple(settings), texts, changes or Changes(), recipe))
+
+
+def compile_recipe(source: SourceFile, network: str, roots: Iterable[str] = (), settings: Iterable[str] = ()) -> Recipe:
+    """The recipe that a file holds for a network of another one, with settings in place of its own.
+
+    Raises:
+        CompileError: with `.diagnostics`.
+    """
+    compilation = Compilation(source, roots)
+    compilation.require_sound()
+    recipe = compilation.lent_recipe(network, settings)
+    compilation.require_sound()
+    assert recipe is not None
+    return recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +259,7 @@ class _Order:
     settings: tuple[str, ...]
     arguments: tuple[str, ...]
     changes: Changes
+    recipe: SourceFile | None = None  # a file whose recipe takes the place of the spec's
 
 
 def _compile(order: _Order) -> Net:
@@ -279,8 +273,10 @@ def _compile(order: _Order) -> Net:
     compilation.require_sound()
     assert definition is not None
     resolved = compilation.resolve(definition, _latest(given))
-    recipe = compilation.recipe(chosen.name.name, order.settings)
+    recipe = None if order.recipe else compilation.recipe(chosen.name.name, order.settings)
     compilation.require_sound()
+    if order.recipe is not None:
+        recipe = compile_recipe(order.recipe, chosen.name.name, order.roots, order.settings)
     assert resolved is not None
     origin = Origin(
         name=order.source.name,

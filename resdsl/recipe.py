@@ -23,6 +23,7 @@ class Recipe:
     data: Call  # the data set, with its validation split: cifar10(validation = 5000)
     augment: tuple[Call, ...]  # what happens to each training image, in this order
     mix: Call | None  # images of a batch mixed with one another, and their targets: mixup(...), cutmix(...)
+    progressive_resizing: Call | None  # training images that are small at first and grow
     normalize: str  # how pixels become network inputs: per_pixel_mean, mean_std or none
     batch: int  # images in one step
     optimizer: Call  # sgd(...) or adamw(...), with the learning rate and what decays
@@ -173,7 +174,7 @@ def _setting_text(word: str, value: SettingValue) -> Iterator[str]:
             )
             yield value.with_args(until_train_error=None).to_text() + clause
         case Call():
-            yield f"{word} {value.to_text()}"
+            yield value.to_text() if SCHEMA[word].shape == "self" else f"{word} {value.to_text()}"
         case tuple():
             yield f"{word} " + " -> ".join(step.to_text() for step in value if isinstance(step, Call))
         case _:

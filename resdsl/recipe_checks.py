@@ -37,6 +37,9 @@ def recipe_faults(settings: Mapping[str, SettingValue]) -> list[RecipeFault]:
         faults += _warmup_faults(warmup, settings)
     if isinstance(optimizer, Call):
         faults += _momentum_faults(optimizer)
+    resizing = settings.get("progressive_resizing")
+    if isinstance(resizing, Call):
+        faults += _resizing_faults(resizing)
     augment = settings.get("augment")
     if isinstance(augment, tuple):
         faults += _augment_faults([step for step in augment if isinstance(step, Call)])
@@ -103,14 +106,23 @@ def _momentum_faults(optimizer: Call) -> list[RecipeFault]:
     return []
 
 
+def _resizing_faults(resizing: Call) -> list[RecipeFault]:
+    given = dict(resizing.args)
+    start, end = (given.get(name, _default("progressive_resizing", name)) for name in ("start", "end"))
+    if isinstance(start, int | float) and isinstance(end, int | float) and start > end:
+        message = f"images would begin to grow at {value_text(start)} of the run, behind the `end` at {value_text(end)}"
+        return [RecipeFault("progressive_resizing", "start", message, "let `end` come later")]
+    return []
+
+
 def _augment_faults(steps: list[Call]) -> list[RecipeFault]:
     faults = [
         RecipeFault(
             "augment", "smallest", f"`smallest` of `{step.name}` is {value_text(low)}, above `largest`", "swap them"
         )
         for step in steps
-        if isinstance(low := dict(step.args).get("smallest", _default(step.name, "smallest")), int | float)
-        and isinstance(high := dict(step.args).get("largest", _default(step.name, "largest")), int | float)
+        if isinstance(low := dict(step.args).get("smallest", _default("augment", "smallest", step.name)), int | float)
+        and isinstance(high := dict(step.args).get("largest", _default("augment", "largest", step.name)), int | float)
         and low > high
     ]
     names = [step.name for step in steps]
@@ -131,8 +143,8 @@ def _augment_faults(steps: list[Call]) -> list[RecipeFault]:
     return faults
 
 
-def _default(form: str, arg: str) -> Value:
-    found = SCHEMA["augment"].form(form)
+def _default(word: str, arg: str, form: str = "") -> Value:
+    found = SCHEMA[word].form(form or word)
     return next((known.default for known in found.args if known.name == arg), None) if found else None
 
 

@@ -95,6 +95,19 @@ def _schedule_forms() -> tuple[Form, ...]:
     )
 
 
+def _resizing_form() -> Form:
+    return Form(
+        "progressive_resizing",
+        "smaller training images at first, resized behind `augment` and `mix`; tests have the full size throughout",
+        (
+            Arg("from", "int", "their shorter side at first, in pixels", required=True, least=1, most=4096),
+            Arg("start", "float", "share of the run after which they begin to grow", 0.0, least=0, below=1),
+            Arg("end", "float", "share of the run from which on they have the full size", 0.8, above=0, most=1),
+            Arg("multiple", "int", "sizes in between are multiples of this", 32, least=1, most=4096),
+        ),
+    )
+
+
 def _warmup_form() -> Form:
     ramp = "constant, or linear from `lr` to the schedule's rate"
     return Form(
@@ -125,6 +138,9 @@ def _image_settings() -> Iterator[Setting]:
     )
     mix = "images mixed with the one before them in the batch"
     yield Setting("mix", "call", mix, "mix mixup(alpha = 0.2)", forms=mix_forms())
+    growing = "training images that are small at first and grow (Howard's fast.ai, FFCV)"
+    example = "progressive_resizing(from = 160, start = 40%, end = 80%)"
+    yield Setting("progressive_resizing", "self", growing, example, forms=(_resizing_form(),))
     normalize = (
         "pixels (0 to 1) to inputs: minus the mean image (He et al. 2015), or each channel to mean 0, deviation 1"
     )
@@ -171,15 +187,3 @@ def _other_settings() -> Iterator[Setting]:
 SCHEMA: dict[str, Setting] = {
     setting.word: setting for setting in (*_image_settings(), *_update_settings(), *_other_settings())
 }
-
-EXAMPLE = """\
-train {
-  data digits
-  augment pad(2) -> random_crop(32)
-  normalize mean_std
-  batch 64
-  optimizer sgd(lr = 0.1, momentum = 0.9, weight_decay = 5e-4)
-  schedule cosine
-  epochs 15
-}
-"""

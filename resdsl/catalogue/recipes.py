@@ -26,8 +26,8 @@ ENTRIES = (
         "R0701",
         "a recipe has no setting `{word}`",
         "",
-        "The settings of a recipe: data, augment, normalize, batch, optimizer, schedule, iterations, epochs, warmup, "
-        "init, label_smoothing, ema, evaluate and seed.",
+        "The settings of a recipe: data, augment, mix, progressive_resizing, normalize, batch, optimizer, schedule, "
+        "iterations, epochs, accumulate, clip, warmup, init, label_smoothing, ema, ema_warmup, evaluate and seed.",
         _recipe(batch="bach 64"),
         _recipe(),
         hints=("did you mean `{guess}`?", "the settings are {known}"),
@@ -102,5 +102,24 @@ ENTRIES = (
         _recipe(heading="train tinny"),
         _recipe(heading="train tiny"),
         hints=("did you mean `{guess}`?", "the networks here: {known}"),
+    ),
+    Entry(
+        "R0710",
+        "the file has no recipe",
+        "",
+        "`--recipe FILE` and `resdsl.load(..., recipe=FILE)` take the recipe of another file: its `train`, or its only "
+        "`recipe`.",
+        "",
+        "",
+    ),
+    Entry(
+        "R0711",
+        "the file has several recipes, and none of them is for `{network}`",
+        "the second one",
+        "Of a file that has several recipes, the one for a network of the same name counts, or `train` without names. "
+        "A file with `train with NAME` tells which of its recipes is meant.",
+        "",
+        "",
+        hints=("write `train with NAME` without names of networks into it",),
     ),
 )

@@ -79,14 +79,15 @@ class Loader:
     def used_files(self) -> tuple[tuple[str, str], ...]:
         """Path and text of every file that was used and does not come with resdsl, in the order of their paths.
 
-        A path begins with the place of the root it was found in, so that files of two roots do not meet: 0/blocks.res.
+        A path begins with the place of the root it is in, so that files of two roots do not meet: 0/blocks.res. A
+        file that is in several, since one lies within another, has a path in each: any may be the one it is named in.
         """
         files = [file.source for file in self._files.values() if file is not None and not file.source.is_ours]
-        return tuple(sorted((self._path_in_roots(str(source.path)), source.text) for source in files))
+        return tuple(sorted((path, source.text) for source in files for path in self._paths_in_roots(str(source.path))))
 
-    def _path_in_roots(self, path: str) -> str:
-        place, root = next((place, root) for place, root in enumerate(self._roots) if _is_within(path, root))
-        return "/".join([str(place), *os.path.relpath(path, root).split(os.sep)])
+    def _paths_in_roots(self, path: str) -> list[str]:
+        roots = [(place, root) for place, root in enumerate(self._roots) if _is_within(path, root)]
+        return ["/".join([str(place), *os.path.relpath(path, root).split(os.sep)]) for place, root in roots]
 
     # --- files ---
 

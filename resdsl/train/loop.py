@@ -22,6 +22,7 @@ from resdsl.train.events import Events
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.normalize import fit_normalization
 from resdsl.train.optim import build_optimizer, set_lr, used_lr
+from resdsl.train.page import LivePage
 from resdsl.train.report import Evaluation, Reporter
 from resdsl.train.schedule import known_warmup_end, lr_at, plateau_drops, run_length
 from resdsl.train.step import Tally, make_step
@@ -111,6 +112,7 @@ class Run:
         self.tally = Tally(device)
         self.identity: dict[str, Any] = {}
         self.events: Events | None = None
+        self.page: LivePage | None = None
         self.metrics: list[dict[str, float | None]] = []
         self.drops = 0  # how often the plateau schedule has lowered the learning rate; follows from the metrics
         self.saved_at = self.begun = time.perf_counter()
@@ -207,6 +209,8 @@ class Run:
         record.append_metrics(self.folder, evaluation)
         if self.events is not None:
             self.events.add(evaluation)
+        if self.page is not None:
+            self.page.refresh()
         self.reporter.evaluated(evaluation)
         self.take_up(evaluation.as_dict())
         self.tally.begin_period()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from math import inf
 from pathlib import Path
 from re import findall
+from time import monotonic
 from typing import Any
 
 from resdsl.files import replace_text
+from resdsl.train.errors import TrainError
 from resdsl.train.stored import EVALUATIONS, RunRecord, read_run
 
+REFRESH_SECONDS = 60.0  # between pages of a run that is on its way
 SHOWN_METRICS = 20  # lines of the last table; metrics.jsonl has them all
 
 
@@ -65,6 +69,26 @@ def write_sections(folder: Path, title: str, lead: str, sections: list[Section])
     replace_text(readme, _markdown(title, lead, kept))
     replace_text(page, _html(title, lead, kept))
     return [readme, page]
+
+
+class LivePage:
+    """The page of a run that is on its way: there from the first evaluation on, whatever becomes of the run."""
+
+    def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
+        self._folder, self._note = folder, note
+        self._next = 0.0
+
+    def refresh(self) -> None:
+        """Write it anew, once a minute at most. What goes wrong is told once; it is no reason to end a run."""
+        now = monotonic()
+        if now < self._next:
+            return
+        self._next = now + REFRESH_SECONDS
+        try:
+            write_page(self._folder)
+        except (OSError, TrainError) as error:
+            self._next = inf
+            self._note(f"no page on the way: {error}")
 
 
 def add_evaluation(folder: Path, row: Mapping[str, object]) -> None:

@@ -1,5 +1,6 @@
 """Runs from their beginning or last checkpoint to their end: torch modules and a recipe in, run folders out."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from resdsl.train.interrupt import Interrupt
 from resdsl.train.lock import lock_folder
 from resdsl.train.loop import Result, Run
 from resdsl.train.memory import is_out_of_memory
-from resdsl.train.page import write_page
+from resdsl.train.page import LivePage, write_page
 from resdsl.train.report import Plan, Reporter, SilentReporter
 from resdsl.train.rescue import guarded_turns
+from resdsl.train.resizing import check_resizing
+from resdsl.train.stored import check_records
 from resdsl.train.stream import check_run_augment
 from resdsl.train.turns import Place, Player, take_turns, wait_for_device
 
@@ -146,6 +149,7 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
                     same.require_same_network(saved, who, order.recipe)
             found.append(saved)
         data = open_data(recipe, takes, common.classes, common.data_dir, common.device, reporter)
+        check_resizing(orders[0].make_model, recipe, takes, data.train)
         who |= {"classes": list(data.classes), "data": same.fingerprint(data)}
         for saved in found:
             if saved is not None:
@@ -232,6 +236,7 @@ class Session:
         else:
             run.restore(saved)
             record.keep_place(folder, common.data_dir)
+        run.page = LivePage(folder, reporter.note)
         run.events = open_events(folder, run.progress.step)
         if run.events is not None:
             self._stack.callback(run.events.close)
@@ -255,11 +260,15 @@ class Session:
 def _open_run(folder: Path, reporter: Reporter) -> dict[str, Any] | None:
     """The run's newest good checkpoint; None where it was killed before it wrote the first."""
     record.read_arguments(folder)
+    if not os.access(folder, os.W_OK):
+        raise TrainError(f"the run folder {folder} cannot be written to")
     for half in folder.glob(".resdsl-*.tmp"):
         half.unlink()  # of a process that was killed while it wrote
     saved = load_newest(folder, reporter.note)
     if saved is None and (folder / record.METRICS).exists():
         raise ResumeError(f"{folder} has no checkpoint any more")
+    if saved is not None:
+        check_records(folder)
     return saved
 
 

@@ -47,15 +47,12 @@ def read_run(folder: Path) -> RunRecord:
     """The record of a run. Raises TrainError for what is no run folder, or is damaged."""
     if not folder.is_dir():
         raise TrainError(f"{folder} is not a run folder" if folder.exists() else f"there is no folder {folder}")
-    used = _read_json(folder / RECIPE, needed=True)
-    recipe = used.get("recipe")
-    if not isinstance(recipe, dict) or not all(isinstance(used.get(word), str) for word in ("network", "hash", "text")):
-        raise TrainError(f"{folder / RECIPE} was not written by this version of resdsl")
+    used = _read_used(folder)
     return RunRecord(
         folder=folder,
         network=used["network"],
         hash=used["hash"],
-        recipe=recipe,
+        recipe=used["recipe"],
         recipe_text=used["text"],
         spec_text=_read_text(folder / "spec.res"),
         facts=_read_json(folder / NETWORK),
@@ -64,6 +61,30 @@ def read_run(folder: Path) -> RunRecord:
         metrics=[row for row in _read_lines(folder / METRICS) if _is_metrics(row)],
         evaluations=_read_lines(folder / EVALUATIONS),
     )
+
+
+def read_recipe_text(folder: Path) -> str:
+    """The recipe of a run as text of the language, as it was used. Raises TrainError."""
+    text: str = _read_used(folder)["text"]
+    return text
+
+
+def _read_used(folder: Path) -> Plain:
+    used = _read_json(folder / RECIPE, needed=True)
+    texts = (used.get(word) for word in ("network", "hash", "text"))
+    if not isinstance(used.get("recipe"), dict) or not all(isinstance(text, str) for text in texts):
+        raise TrainError(f"{folder / RECIPE} was not written by this version of resdsl")
+    return used
+
+
+def check_records(folder: Path) -> None:
+    """Raise TrainError where what a run wrote before its first step is damaged: before it goes on, not at its end."""
+    _read_used(folder)
+    begun = _read_json(folder / ENVIRONMENT, needed=True)
+    if not isinstance(begun.get("resumed"), list):
+        raise TrainError(f"{folder / ENVIRONMENT} was not written by this version of resdsl")
+    _read_json(folder / NETWORK)
+    _read_lines(folder / EVALUATIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from resdsl.train.data import FileSet, Images, ImageSet
 from resdsl.train.decode import Faults
 from resdsl.train.mix import Targets, mix_batch
 from resdsl.train.normalize import Normalization
+from resdsl.train.resizing import ImageSizes, Sides, resized
 from resdsl.train.streamed import BatchStream, Request, in_order, sample_pixels
 from resdsl.train.windows import split_augment
 
@@ -35,15 +36,15 @@ class FeedBase:
         return self._laid_out(apply_augment(pixels, augment, draws, self.normalization))
 
     def training_batch(
-        self, pixels: Tensor, labels: Tensor, augment: tuple[Call, ...], draws: Draws, mix: Call | None
+        self, pixels: Tensor, labels: Tensor, augment: tuple[Call, ...], draws: Draws, mix: Call | None, sides: Sides
     ) -> tuple[Tensor, Targets]:
-        """Network inputs and targets of some pixels (N, C, H, W) and labels (N,), augmented and mixed."""
-        if mix is None:
-            return self.inputs(pixels, augment, draws.steps), labels
-        assert draws.mix is not None
+        """Network inputs and targets of some pixels (N, C, H, W) and labels (N,), augmented, mixed and resized."""
         images = apply_augment(pixels, augment, draws.steps, self.normalization)
-        images, targets = mix_batch(images, labels, mix, draws.mix)
-        return self._laid_out(images), targets
+        targets: Targets = labels
+        if mix is not None:
+            assert draws.mix is not None
+            images, targets = mix_batch(images, labels, mix, draws.mix)
+        return self._laid_out(resized(images, sides)), targets
 
     def _laid_out(self, images: Tensor) -> Tensor:
         if self.flat:
@@ -175,13 +176,19 @@ class TrainingStream:
         self.feed = feed
         self.recipe = recipe
         images = len(feed.labels)
+        self.sizes = ImageSizes(recipe, images, feed.shape[1:])
         self.draws = EpochDraws(recipe.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device)
 
     def batch(self, step: int) -> tuple[Tensor, Targets]:
         """Inputs (batch, C, H, W) and targets of a step, counted from 0."""
         draws = self.draws.of_step(step)
         pixels, labels = self.feed.pixels[draws.order], self.feed.labels[draws.order]
-        return self.feed.training_batch(pixels, labels, self.recipe.augment, draws, self.recipe.mix)
+        sides = self.sizes.at(step)
+        return self.feed.training_batch(pixels, labels, self.recipe.augment, draws, self.recipe.mix, sides)
+
+    def form(self, step: int) -> object:
+        """Batches of steps with equal forms have equal shapes."""
+        return self.sizes.at(step)
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -194,6 +201,7 @@ class StreamedTraining:
         self.feed = feed
         self.recipe = recipe
         images = len(feed.labels)
+        self.sizes = ImageSizes(recipe, images, feed.shape[1:])
         self.augment = split_augment(recipe.augment)[1]
         self.draws = EpochDraws(self.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device)
         self._next = -1
@@ -205,7 +213,12 @@ class StreamedTraining:
             self._begin(step)
         pixels, labels = next(self._batches)
         self._next = step + 1
-        return self.feed.training_batch(pixels, labels, self.augment, self.draws.of_step(step), self.recipe.mix)
+        draws, sides = self.draws.of_step(step), self.sizes.at(step)
+        return self.feed.training_batch(pixels, labels, self.augment, draws, self.recipe.mix, sides)
+
+    def form(self, step: int) -> object:
+        """Batches of steps with equal forms have equal shapes."""
+        return self.sizes.at(step)
 
     def close(self) -> None:
         """End the workers."""

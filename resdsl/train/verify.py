@@ -15,6 +15,7 @@ from resdsl.train.device import deterministic_kernels
 from resdsl.train.errors import TrainError
 from resdsl.train.loop import Run, seed_weights
 from resdsl.train.report import Reporter, SilentReporter
+from resdsl.train.resizing import check_resizing
 from resdsl.train.session import open_data
 
 STEPS = 10
@@ -43,6 +44,7 @@ def verify_resume(
     reporter = reporter or SilentReporter()
     takes = network_input(input_shape, recipe.data)
     data = open_data(recipe, takes, classes, data_dir, device, reporter)
+    check_resizing(make_model, recipe, takes, data.train)
 
     def make_run(seed: int, folder: Path) -> Run:
         seed_weights(seed)

@@ -22,7 +22,7 @@ LAYERS = (
     ("semantics",),
     ("ir",),
     ("emit", "train"),
-    ("net",),
+    ("net", "trains"),
     ("compiler",),
     ("weights", "transfer", "runs"),
     ("vision",),

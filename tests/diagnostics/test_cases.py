@@ -13,7 +13,7 @@ from resdsl.render import render_all
 
 CASES = Path(__file__).parents[1] / "cases"
 # These depend on limits, on the disk or on the command line, not on a text: see test_catalogue.py.
-WITHOUT_CASE = {"R0001", "R0002", "R0415", "R0416", "R0605"}
+WITHOUT_CASE = {"R0001", "R0002", "R0415", "R0416", "R0605", "R0710", "R0711"}
 
 
 def names(folder: str) -> list[str]:

@@ -14,8 +14,9 @@ import pytest
 
 from resdsl.train.errors import TrainError
 from resdsl.train.events import open_events, require_events
-from resdsl.train.page import add_evaluation, write_page
-from resdsl.train.report import Evaluation
+from resdsl.train.page import LivePage, add_evaluation, write_page
+from resdsl.train.report import Evaluation, SilentReporter
+from tests.training.runs import Make, MakeNet, run
 
 NASTY = "<script>alert(1)</script>|`*_[x](http://e)\x1b[31m\"'&amp;"
 
@@ -127,6 +128,43 @@ def test_a_run_without_anything(tmp_path: Path) -> None:
 
 
 # --- TensorBoard -----------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    pass
+
+
+class Killer(SilentReporter):
+    def evaluated(self, evaluation: Evaluation) -> None:
+        if evaluation.step == 8:
+            raise Killed
+
+
+def test_a_run_that_is_killed_has_a_page(tmp_path: Path, make_recipe: Make, make_net: MakeNet) -> None:
+    with pytest.raises(Killed):
+        run(make_net(), make_recipe(iterations=20, evaluate=4), tmp_path / "run", Killer())
+    page = (tmp_path / "run" / "README.md").read_text()
+    # The next one would come in a minute.
+    assert re.search(r"^Test error [\d.]+ % after 4 iterations \(the recipe has 20 iterations\)", page, re.MULTILINE)
+    run(make_net(), make_recipe(iterations=20, evaluate=4), tmp_path / "run", resume=True)
+    page = (tmp_path / "run" / "README.md").read_text()
+    assert re.search(r"^Test error [\d.]+ % after 20 iterations in", page, re.MULTILINE)
+
+
+def test_a_page_on_the_way_that_cannot_be_written_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    page = LivePage(write_run(tmp_path / "run"), notes.append)
+    page.refresh()
+    assert (tmp_path / "run" / "index.html").exists()
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    page.refresh()
+    assert not notes
+    monkeypatch.setattr("resdsl.train.page.REFRESH_SECONDS", -1.0)
+    other = LivePage(tmp_path / "run", notes.append)
+    for _ in range(3):
+        other.refresh()
+    assert len(notes) == 1
+    assert "recipe.json was not written by this version" in notes[0]
 
 
 class Writer:

@@ -331,7 +331,7 @@ def test_the_command_goes_on(
     assert "+  optimizer sgd(lr = 0.2" in capsys.readouterr().err
     spec.unlink()
     assert main(["train", "run", "--resume"]) == 0
-    assert "is gone: taking the run's own copy" in capsys.readouterr().err
+    assert "is gone: taking the network as run has recorded it" in capsys.readouterr().err
     require_equal(tmp_path / "whole", tmp_path / "run")
     assert main(["train", "run", "--resume", "--spec", "run/spec.res"]) == 0
     assert "already finished" in capsys.readouterr().err
