@@ -23,6 +23,7 @@ from resdsl.train.data import DataSet, ImageSet, network_input
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.loop import Run, seed_weights
 from resdsl.train.session import open_data
+from resdsl.train.turns import wait_for_device
 
 CIFAR_SPEC = os.path.join(SPECS, "cifar_resnets.res")
 CLASSES, MADE = 10, 256  # images a class of those made here
@@ -57,12 +58,15 @@ class Setting:
         return Run(self.model(), self.recipe, folder, self.data, takes, device, (), SilentReporter(), **options)
 
 
-def open_setting(network: str, images: str | None, **changes: Any) -> Setting:
-    """The network with its recipe of He et al. 2015 and the images of a folder, else made ones."""
+def open_setting(network: str, images: str | None, *, has_validation: bool = True, **changes: Any) -> Setting:
+    """The network with its recipe of He et al. 2015 and the images of a folder, else made ones.
+
+    Of few images none are set aside for validation, unlike the recipe.
+    """
     recipe = resdsl.load(CIFAR_SPEC, network).recipe
     assert recipe is not None
     recipe = replace(recipe, **changes)
-    if images is None:  # there are too few to set some aside
+    if images is None or not has_validation:
         recipe = replace(recipe, data=recipe.data.with_args(validation=0))
     takes = network_input((3, 32, 32), recipe.data)
     with tempfile.TemporaryDirectory() as made:
@@ -145,22 +149,27 @@ def _beside_bare_step(setting: Setting, rounds: int, folder: Path) -> Ratio:
 class _Watch(SilentReporter):
     """Asks the loop to stop behind a step, and knows when the first and the last one were done."""
 
-    def __init__(self, last: int, interrupt: Interrupt) -> None:
-        self._last, self._interrupt = last, interrupt
+    def __init__(self, first: int, last: int, interrupt: Interrupt, device: torch.device) -> None:
+        self._ends, self._interrupt, self._device = (first, last), interrupt, device
         self.times: list[float] = []
 
     def stepped(self, step: int, lr: float) -> None:
-        self.times.append(time.perf_counter())
-        if step >= self._last:
+        if step in self._ends:
+            wait_for_device(self._device)
+            self.times.append(time.perf_counter())
+        if step == self._ends[1]:
             self._interrupt.signal = 2
 
 
 def runner_seconds(run: Run, steps: int) -> float:
     """Seconds for so many steps of the runner's own loop, between two of its steps: what a run saves is not in it."""
     interrupt = Interrupt()
-    run.reporter = watch = _Watch(run.progress.step + steps + 1, interrupt)
-    run.steps(interrupt)
-    return watch.times[-1] - watch.times[0]
+    first = run.progress.step + 1
+    run.reporter = watch = _Watch(first, first + steps, interrupt, run.train_feed.device)
+    for _ in run.turns(interrupt):
+        pass
+    begun, ended = watch.times
+    return ended - begun
 
 
 def _digits(folder: Path) -> list[Ratio]:

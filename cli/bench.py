@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", metavar="S", type=_seconds, default=5.0, help="of measuring for each figure (default: 5)"
     )
     parser.add_argument("--rounds", metavar="N", type=_count, default=5, help="in turn with others (default: 5)")
+    parser.add_argument("--only", choices=("training", "inference"), help="(default: both)")
     parser.add_argument(
         "--setting", metavar="LINE", action="append", default=[], help="a line of a recipe, as for `resdsl train`"
     )
@@ -68,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     if free:
         console.print_error(f"{net.name} takes images of any size: choose one with --input, such as 3x224x224")
         return USER_MISTAKE
+    if args.setting and net.recipe is None:
+        console.print_error(f"--setting changes a recipe, and {net.name} has none")
+        return USER_MISTAKE
     return _measure(net, classes, args)
 
 
@@ -93,6 +97,7 @@ def _measure(net: Net, classes: int, args: argparse.Namespace) -> int:
             auxiliary_weights=net.auxiliary_weights,
             seconds=args.seconds,
             rounds=args.rounds,
+            kinds=(args.only,) if args.only else ("training", "inference"),
             name=f"resdsl:{net.name}",
             note=console.print_note if console.colored else lambda text: None,
         )

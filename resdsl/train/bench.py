@@ -60,18 +60,20 @@ def bench(
     auxiliary_weights: Sequence[float] = (),
     seconds: float = 5.0,
     rounds: int = 5,
+    kinds: Sequence[str] = (TRAINING, INFERENCE),
     name: str = "resdsl",
     note: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> list[Measured]:
-    """Measure training and then inference: `rounds` rounds of `seconds` in all for each network, in turn.
+    """Measure training, then inference, or which of them `kinds` names, of each network in turn.
 
-    `recipe` is one of bench_recipe; `options` go to Run. Raises DataError for a network that takes no images of one
-    size, MemoryShortError where the batch does not fit, with the largest that does.
+    A figure takes `seconds` in all, in `rounds` rounds. `recipe` is one of bench_recipe; `options` go to Run. Raises
+    DataError for a network that takes no images of one size, MemoryShortError where the batch does not fit, with the
+    largest that does.
     """
     subject = Subject(make_model, recipe, classes, input_shape, device, auxiliary_weights, options)
     found = []
-    for kind in (TRAINING, INFERENCE):
+    for kind in kinds:
         ours = Measured(name, kind, subject.how)
         theirs = [Measured(other.name, kind, how_plain(device)) for other in others]
         jobs: list[tuple[Measured, Job]] = []
