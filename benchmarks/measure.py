@@ -25,23 +25,25 @@ class Ratio:
     quartiles: tuple[float, float]
     rounds: int
     limit: float
+    at_least: bool = False
 
     @property
     def is_met(self) -> bool:
         """Whether the median is within the limit."""
-        return self.median <= self.limit
+        return self.median >= self.limit if self.at_least else self.median <= self.limit
 
     def row(self) -> str:
         """One row of the Markdown table."""
         spread = f"{self.quartiles[0]:.2f} to {self.quartiles[1]:.2f}"
+        limit = f"at {'least' if self.at_least else 'most'} {self.limit:g}"
         return (
             f"| {self.name} | {self.ours:.1f} {self.unit} | {self.yardstick:.1f} {self.unit} | **{self.median:.2f}** "
-            f"| {spread} | {self.rounds} | {self.limit:g} | {'yes' if self.is_met else 'no'} |"
+            f"| {spread} | {self.rounds} | {limit} | {'yes' if self.is_met else 'no'} |"
         )
 
 
 HEADER = (
-    "| what | ours | yardstick | ratio, median | quartiles | rounds | at most | met |\n"
+    "| what | ours | yardstick | ratio, median | quartiles | rounds | must reach | met |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
@@ -53,6 +55,7 @@ def compare(
     *,
     rounds: int,
     limit: float,
+    at_least: bool = False,
     unit: str = "ms",
     scale: float = 1000.0,
     divide: float = 1.0,
@@ -71,6 +74,7 @@ def compare(
         (low, high),
         rounds,
         limit,
+        at_least,
     )
 
 

@@ -1,8 +1,9 @@
-"""Runs the measurements and prints a table: `python -m benchmarks.run [--quick] [--only front|build|step]`."""
+"""Runs the measurements and prints a table: `python -m benchmarks.run [--quick] [--only front|build|step|train]`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from benchmarks.measure import HEADER, Ratio, machine
@@ -12,7 +13,13 @@ def main() -> int:
     """Print each ratio with its yardstick and limit; exit code 1 when a limit is not met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds: a look, not a figure to keep")
-    parser.add_argument("--only", choices=("front", "build", "step"), help="one group")
+    parser.add_argument("--only", choices=("front", "build", "step", "train"), help="one group")
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        default=os.environ.get("RESDSL_IMAGES"),
+        help="CIFAR-10 as a folder of classes, to train with (default: RESDSL_IMAGES, else images made here)",
+    )
     args = parser.parse_args()
     rounds = 5 if args.quick else 25
     found: list[Ratio] = []
@@ -28,6 +35,10 @@ def main() -> int:
         from benchmarks.modules import measure_step
 
         found.append(measure_step(rounds))
+    if args.only in (None, "train"):
+        from benchmarks.training import measure_training
+
+        found += measure_training(rounds, args.images)
     print(machine(), end="\n\n")
     print(HEADER)
     for ratio in found:

@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": "tell what a diagnostic means, with a wrong and a right example",
     "train": "train a network by the recipe in its spec",
     "eval": "test trained networks as papers do: crops, scales, ensembles",
+    "bench": "measure images a second in training and inference, beside other libraries",
     "plot": "draw the errors of runs over the iterations",
     "pack": "put a folder of images into one file that trains faster",
     "weights": "carry the weights of another library's checkpoint over to a network",

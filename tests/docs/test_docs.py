@@ -157,7 +157,7 @@ def test_a_command_line_is_right(line: str, checkout: Path, capsys: pytest.Captu
     parser = argparse.ArgumentParser(prog=command)
     import_module(f"resdsl.cli.{command}").configure(parser)
     parser.parse_args(rest)
-    if command not in ("train", "eval", "plot", "pack", "weights", "deepen"):
+    if command not in ("train", "eval", "bench", "plot", "pack", "weights", "deepen"):
         assert main([command, *rest]) == 0, capsys.readouterr().err
 
 
