@@ -38,6 +38,10 @@ class Console:
         """Write a line that reports success to standard output: `ok: text`."""
         self.print(f"{self.style('ok', 'green', bold=True)}: {text}")
 
+    def begin_error(self) -> bool:
+        """An error comes next, with notes before it; whether it will be shown."""
+        return True
+
     def print_error(self, text: str) -> None:
         """Write a line that reports the user's mistake to standard error: `error: text`."""
         label = style("error", "red", bold=True) if self.colored_errors else "error"

@@ -14,6 +14,7 @@ def print_text(console: Console, diagnostics: Iterable[Diagnostic]) -> None:
     from resdsl.render import ansi_colour, no_colour, render_all
 
     found = list(diagnostics)
+    console.begin_error()
     console.print_note(render_all(found, ansi_colour if console.colored_errors else no_colour).rstrip("\n"))
     console.print_note("")
     console.print_error(f"{len(found)} mistake" + ("" if len(found) == 1 else "s"))

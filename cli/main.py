@@ -147,6 +147,10 @@ class _Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> Never:
+        from .together import is_silent
+
+        if is_silent(os.environ):
+            self.exit(USAGE)
         Console(self._color).print_error(message)
         self.exit(USAGE, f"{self.format_usage()}Try '{self.prog} --help'.\n")
 

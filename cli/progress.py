@@ -55,10 +55,10 @@ class _ShownBar:
 class ProgressReporter(_ShownBar):
     """Shows what the trainer reports (resdsl.train.Reporter); to be used in a `with` statement."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, is_shown: bool = True) -> None:
         self._console = console
         screen = RichConsole(file=console.errors, no_color=not console.colored_errors, highlight=False)
-        self._shows_bar = screen.is_terminal
+        self._shows_bar = is_shown and screen.is_terminal
         self._bar: _BarAndDetails = _BarAndDetails(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),

@@ -10,6 +10,7 @@ from pathlib import Path
 from .console import Console
 from .options import add_network_options, open_network
 from .recipe_example import example_recipe
+from .together import is_one_of_several, reporter_of, run_together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from resdsl.emit.torch_module import NetModule
     from resdsl.net import Net
     from resdsl.recipe import Recipe
-    from resdsl.train import Result
+    from resdsl.train import Result, World
 
 OK, USER_MISTAKE, USAGE = 0, 1, 2
 MOST_SEEDS = 100
@@ -73,6 +74,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compile, train, and say where the results lie; a stopped run is saved and ends with 130 or 143."""
+    if is_one_of_several(os.environ):
+        return run_together(args, _run)
+    return _run(args)
+
+
+def _run(args: argparse.Namespace, world: World | None = None) -> int:
     from resdsl.diagnostics import CompileError
 
     from .diagnostics import print_text
@@ -108,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         example = example_recipe(net.input_shape, classes)
         console.print_error(f"{args.spec}: {net.name} has no recipe; {advice}\n\n{example}")
         return USER_MISTAKE
-    return _train(net, recipe, classes, args)
+    return _train(net, recipe, classes, args, world)
 
 
 def _conflict(args: argparse.Namespace) -> str:
@@ -135,12 +142,20 @@ def _compiled(args: argparse.Namespace) -> tuple[Net, Recipe | None]:
     return net, net.recipe
 
 
-def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) -> int:
+def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace, world: World | None) -> int:
     from resdsl.recipe import RecipeError, override
     from resdsl.runs import run_files
-    from resdsl.train import ResumeError, TrainError, choose_device, seed_weights, train, train_seeds, verify_resume
+    from resdsl.train import (
+        ALONE,
+        ResumeError,
+        TrainError,
+        choose_device,
+        seed_weights,
+        train,
+        train_seeds,
+        verify_resume,
+    )
 
-    from .progress import ProgressReporter
     from .resuming import run_options
     from .seeds import SeedsProgress, conclude_seeds
 
@@ -150,6 +165,8 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) ->
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         device = choose_device(args.device)
+        if world is not None:
+            device = world.device(device)
         recipe = override(
             written, batch=args.batch, lr=args.lr, iterations=args.iterations, epochs=args.epochs, seed=args.seed
         )
@@ -162,10 +179,13 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) ->
             "auxiliary_weights": net.auxiliary_weights,
             "deterministic": args.deterministic,
         }
+        if world is not None and (args.verify_resume or args.seeds is not None):
+            option = "--verify-resume" if args.verify_resume else "--seeds"
+            raise TrainError(f"{option} is for one process: call it without torchrun")
         if args.verify_resume:
             if args.seeds is not None:
                 raise TrainError("--verify-resume tries one run: leave --seeds out")
-            with ProgressReporter(console) as reporter:
+            with reporter_of(console) as reporter:
                 difference = verify_resume(make_model, recipe, reporter=reporter, **common)
             return _tell_difference(console, difference)
         folder = args.out or free_folder(Path("runs"), net.name)
@@ -186,8 +206,8 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) ->
                 )
             return conclude_seeds(console, net.name, together)
         seed_weights(recipe.seed)
-        with ProgressReporter(console) as reporter:
-            result = train(make_model(), recipe, folder, reporter=reporter, **common)
+        with reporter_of(console) as reporter:
+            result = train(make_model(), recipe, folder, reporter=reporter, world=world or ALONE, **common)
     except ResumeError as error:
         console.print_error(str(error))
         for line in error.difference:
@@ -197,7 +217,7 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace) ->
         for line in str(error).splitlines():
             console.print_error(line)
         return USER_MISTAKE
-    return _conclude(console, net.name, result)
+    return _conclude(console, net.name, result, "resdsl" if world is None else "torchrun ... -m resdsl")
 
 
 def _place(model: NetModule, layer: str) -> str | None:
@@ -232,7 +252,7 @@ def free_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def _conclude(console: Console, name: str, result: Result) -> int:
+def _conclude(console: Console, name: str, result: Result, program: str) -> int:
     if result.interrupted:
         console.print_note(f"stopped at iteration {result.steps:,} of {result.planned_steps:,}")
     else:
@@ -245,5 +265,5 @@ def _conclude(console: Console, name: str, result: Result) -> int:
     console.print(f"checkpoint  {result.checkpoint}")
     if result.stopped_by is None:
         return OK
-    console.print_note(f"go on with: resdsl train {result.folder} --resume")
+    console.print_note(f"go on with: {program} train {result.folder} --resume")
     return STOPPED + result.stopped_by

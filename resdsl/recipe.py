@@ -37,6 +37,7 @@ class Recipe:
     label_smoothing: float  # share of the target spread over all classes, in [0, 1)
     ema: float  # decay of the weights' moving average, used for evaluation; 0 for none
     ema_warmup: bool  # whether the average begins with a small decay that grows to `ema`
+    sync_bn: bool  # whether batch normalisation takes the statistics of all processes' images together
     evaluate: int | None  # steps between evaluations; None for once an epoch
     seed: int  # of the weights, the order of images and the augmentation
 

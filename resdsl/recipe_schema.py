@@ -179,6 +179,8 @@ def _other_settings() -> Iterator[Setting]:
     yield _value("ema 0.999", Arg("ema", "float", ema, 0.0, least=0, below=1))
     ema_warmup = "whether the average begins with a decay of (1 + n) / (10 + n) after n steps, where that is less"
     yield _value("ema_warmup true", Arg("ema_warmup", "bool", ema_warmup, False))
+    sync_bn = "with several processes: whether batch normalisation takes the statistics of all their images together"
+    yield _value("sync_bn true", Arg("sync_bn", "bool", sync_bn, False))
     evaluate = "steps between evaluations; once an epoch where it is left out"
     yield _value("evaluate 500", Arg("evaluate", "int", evaluate, least=1))
     yield _value("seed 1", Arg("seed", "int", "of weights, order and augmentation", 1, least=0, below=2**63))

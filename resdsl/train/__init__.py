@@ -1,6 +1,7 @@
 """Training: a torch module and a Recipe in, a run folder out. Knows nothing of the language."""
 
 from resdsl.train.device import choose_device
+from resdsl.train.distributed import ALONE, World, open_world
 from resdsl.train.errors import ResumeError, TrainError
 from resdsl.train.loop import Result, seed_weights
 from resdsl.train.report import Evaluation, Plan, Reporter, SilentReporter
@@ -9,6 +10,7 @@ from resdsl.train.session import train
 from resdsl.train.verify import verify_resume
 
 __all__ = [
+    "ALONE",
     "Evaluation",
     "Plan",
     "Reporter",
@@ -17,7 +19,9 @@ __all__ = [
     "SeedsResult",
     "SilentReporter",
     "TrainError",
+    "World",
     "choose_device",
+    "open_world",
     "seed_weights",
     "train",
     "train_seeds",

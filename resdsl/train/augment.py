@@ -39,6 +39,10 @@ class Draws:
         """The draws of the images at places `first` to `end` of the epoch."""
         return self._each(lambda numbers: numbers[first:end])
 
+    def rows(self, places: Tensor) -> "Draws":
+        """The draws of the images at some places."""
+        return self._each(lambda numbers: numbers[places])
+
     def join(self, later: "Draws") -> "Draws":
         """These images and then the others."""
         pairs = zip(self.steps, later.steps, strict=True)

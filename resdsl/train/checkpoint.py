@@ -18,7 +18,7 @@ from torch import Tensor
 from resdsl.files import flush_folder, replace_file
 from resdsl.train.errors import CheckpointError, StorageError, is_full_disk
 
-VERSION = 2
+VERSION = 3
 FILE_NAME = "checkpoint.pt"
 PREVIOUS = "checkpoint-previous.pt"
 NEXT = "checkpoint-next.pt"  # there only while one takes the place of another

@@ -3,7 +3,7 @@ network they are for.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
 
@@ -60,7 +60,8 @@ class ImageSet:
 class FileSet:
     """Images that stay in their files: places (N,) in a source, labels (N,), and how an image is seen.
 
-    `view` is that of training, `central` that of evaluation; both give `shape` (C, H, W).
+    `view` is that of training, `central` that of evaluation; both give `shape` (C, H, W). On one machine so many
+    processes as `readers` read it, each with workers of its own.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class FileSet:
     central: View
     note: Note
     strict: bool
+    readers: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,9 +80,7 @@ class FileSet:
     def take(self, places: Tensor) -> "FileSet":
         """The images at these places, in that order."""
         chosen = np.asarray(self.places)[places.numpy()]
-        return FileSet(
-            self.source, chosen, self.labels[places], self.shape, self.view, self.central, self.note, self.strict
-        )
+        return replace(self, places=chosen, labels=self.labels[places])
 
     def split(self, kept: Tensor, held_out: Tensor) -> "tuple[FileSet, FileSet]":
         """Two sets of the images at these places."""

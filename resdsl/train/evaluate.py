@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
+from resdsl.train.distributed import ALONE, World
 from resdsl.train.stream import AnyFeed
 
 
@@ -23,16 +24,20 @@ def main_output(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, feed: AnyFeed) -> Score:
-    """Score over every image of the feed, one view each; the model is in evaluation mode only meanwhile."""
+def evaluate(model: nn.Module, feed: AnyFeed, world: World = ALONE) -> Score:
+    """Score over every image of the feed, one view each; the model is in evaluation mode only meanwhile.
+
+    Several processes have feeds of their own, and the score is that of all their images.
+    """
     was_training = model.training
     model.eval()
-    totals = torch.zeros(2, dtype=torch.float64, device=feed.labels.device)
+    totals = torch.zeros(3, dtype=torch.float64, device=feed.labels.device)
     for inputs, labels in feed.in_order():
         with feed.precision():
             logits = main_output(model(inputs)).float()
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        totals += torch.stack([loss, (logits.argmax(dim=1) != labels).sum()])
+        totals[:2] += torch.stack([loss, (logits.argmax(dim=1) != labels).sum()])
+    totals[2] = len(feed.labels)
     model.train(was_training)
-    loss_sum, wrong = (totals / len(feed.labels)).tolist()  # the only wait for the device
-    return Score(loss_sum, wrong)
+    loss_sum, wrong, images = world.sum(totals).tolist()  # the only wait for the device
+    return Score(loss_sum / images, wrong / images)

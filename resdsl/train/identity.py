@@ -40,12 +40,13 @@ def _sampled_files(files: FileSet) -> list[bytes]:
     return found
 
 
-def surroundings(device: torch.device) -> dict[str, Any]:
+def surroundings(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """What the last bits of the numbers depend on, besides the run itself."""
     return {
         "torch": str(torch.__version__),  # a class of its own that is no plain value
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
+        "processes": processes,
     }
 
 
@@ -77,11 +78,17 @@ def require_same_data(saved: dict[str, Any], identity: dict[str, Any]) -> None:
 
 def changes_of_surroundings(saved: dict[str, Any], identity: dict[str, Any]) -> list[str]:
     """What may change the last bits from here on, in words."""
-    pairs = ((word, saved["surroundings"][word], identity["surroundings"][word]) for word in identity["surroundings"])
-    changes = [f"{word} {before}, now {now}" for word, before, now in pairs if before != now]
+    then, here = saved["surroundings"], identity["surroundings"]
+    changes = [f"{word} {then[word]}, now {here[word]}" for word in here if then[word] != here[word]]
     if not changes:
         return []
-    return [f"the run goes on elsewhere, so its numbers may differ in the last bits: {'; '.join(changes)}"]
+    notes = [f"the run goes on elsewhere, so its numbers may differ in the last bits: {'; '.join(changes)}"]
+    if then["processes"] != here["processes"]:
+        notes.append(
+            "with another number of processes dropout draws otherwise, and without `sync_bn` batch normalisation "
+            "sees another number of images at once"
+        )
+    return notes
 
 
 def _difference(before: str, now: str, name: str) -> list[str]:

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
 from resdsl.train import record
+from resdsl.train.augment import keyed_generator
 from resdsl.train.average import WeightAverage
 from resdsl.train.checkpoint import FILE_NAME, keep_checkpoint, random_state, set_random_state
+from resdsl.train.consent import Consent
 from resdsl.train.data import DataSet, NetworkInput
+from resdsl.train.distributed import ALONE, World
 from resdsl.train.diverged import all_finite
 from resdsl.train.errors import ResumeError
 from resdsl.train.evaluate import evaluate
@@ -23,8 +26,10 @@ from resdsl.train.interrupt import Interrupt
 from resdsl.train.normalize import fit_normalization
 from resdsl.train.optim import build_optimizer, set_lr, used_lr
 from resdsl.train.page import LivePage
+from resdsl.train.parallel import spread
 from resdsl.train.report import Evaluation, Reporter
 from resdsl.train.schedule import known_warmup_end, lr_at, plateau_drops, run_length
+from resdsl.train.shards import shard_of
 from resdsl.train.step import Tally, make_step
 from resdsl.train.stream import open_feed, open_stream, training_pixels
 
@@ -87,29 +92,32 @@ class Run:
         reporter: Reporter,
         *,
         images_of: "Run | None" = None,
+        world: World = ALONE,
     ) -> None:
-        self.recipe, self.folder, self.reporter = recipe, folder, reporter
+        self.recipe, self.folder, self.reporter, self.world = recipe, folder, reporter, world
         memory_format = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model = model.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
+        network = spread(self.model, world, sync_bn=recipe.sync_bn)
         if images_of is None:
             self.normalization = fit_normalization(recipe.normalize, training_pixels(data.train))
             self.train_feed, self.test_feed = (
-                open_feed(images, self.normalization, device, flat=takes.flat) for images in (data.train, data.test)
+                open_feed(images, self.normalization, device, flat=takes.flat)
+                for images in (data.train, world.part_of(data.test))
             )
             self.validation_feed = data.validation and open_feed(
-                data.validation, self.normalization, device, flat=takes.flat
+                world.part_of(data.validation), self.normalization, device, flat=takes.flat
             )
         else:
             self.normalization = images_of.normalization
             self.train_feed, self.test_feed = images_of.train_feed, images_of.test_feed
             self.validation_feed = images_of.validation_feed
-        self.stream = open_stream(self.train_feed, recipe)
+        self.stream = open_stream(self.train_feed, recipe, shard_of(world, recipe))
         self.length = run_length(recipe, len(data.train))
         self.optimizer = build_optimizer(self.model, recipe)
         self.average = WeightAverage(self.model, recipe.ema, warmup=recipe.ema_warmup) if recipe.ema else None
-        self.step = make_step(self.model, self.optimizer, recipe, self.train_feed, auxiliary_weights)
+        self.step = make_step(network, self.optimizer, recipe, self.train_feed, auxiliary_weights, world.size)
         self.progress = Progress(0, known_warmup_end(recipe), 0.0)
-        self.tally = Tally(device)
+        self.tally = Tally(device, world)
         self.identity: dict[str, Any] = {}
         self.events: Events | None = None
         self.page: LivePage | None = None
@@ -117,7 +125,7 @@ class Run:
         self.drops = 0  # how often the plateau schedule has lowered the learning rate; follows from the metrics
         self.saved_at = self.begun = time.perf_counter()
         self.saved_step: int | None = None
-        seed_weights(recipe.seed)
+        seed_draws(recipe.seed, world.rank)
 
     @property
     def is_finished(self) -> bool:
@@ -135,7 +143,15 @@ class Run:
         self.begun = time.perf_counter() - self.progress.seconds
         if not self.progress.step:
             self.tally.begin_period()
-        while self.progress.step < self.length.steps and not interrupt.requested:
+        consent = Consent(self.world, WINDOW)
+        while self.progress.step < self.length.steps:
+            is_late = time.perf_counter() - self.saved_at > SAVE_SECONDS and self.saved_step != self.progress.step
+            stop, saving = consent.granted(self.progress.step, interrupt.signal, save=is_late)
+            if stop is not None:
+                interrupt.signal = stop
+                break
+            if saving:
+                self.save()
             self.advance()
             step = self.progress.step
             self.reporter.stepped(step, used_lr(self.optimizer))
@@ -146,8 +162,6 @@ class Run:
                 self.look()
             if is_evaluated:
                 self._evaluate()
-            if step < self.length.steps and time.perf_counter() - self.saved_at > SAVE_SECONDS:
-                self.save()
         self.stream.close()
         if self.progress.step == self.length.steps and not self.is_finished:
             self._evaluate()
@@ -158,7 +172,7 @@ class Run:
             self.reporter.note("the warm-up never ended: the training error stayed above its bound")
 
     def advance(self) -> Tensor:
-        """One update of the weights; its mean loss, left on the device."""
+        """One update of the weights; the mean loss over this process's images, left on the device."""
         step = self.progress.step
         set_lr(self.optimizer, lr_at(self.recipe, self.length, step, self.progress.warmup_end, self.drops))
         loss, wrong = self.step(*self.stream.batch(step))
@@ -190,8 +204,9 @@ class Run:
         if not math.isfinite(train.score.loss):
             raise NotFiniteError
         model = self.average.model if self.average else self.model
-        test = evaluate(model, self.test_feed)
-        validation = evaluate(model, self.validation_feed) if self.validation_feed else None
+        self.world.copy_from_writer(model.buffers())  # each process has running statistics of its own images
+        test = evaluate(model, self.test_feed, self.world)
+        validation = evaluate(model, self.validation_feed, self.world) if self.validation_feed else None
         self.progress.seconds = time.perf_counter() - self.begun
         evaluation = Evaluation(
             step=self.progress.step,
@@ -206,7 +221,8 @@ class Run:
             seconds=self.progress.seconds,
             images_per_second=train.images / train.seconds,
         )
-        record.append_metrics(self.folder, evaluation)
+        if self.world.is_writer:
+            record.append_metrics(self.folder, evaluation)
         if self.events is not None:
             self.events.add(evaluation)
         if self.page is not None:
@@ -225,10 +241,12 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint, unless the weights are lost: the last one is a good one. Raises StorageError."""
-        if not all_finite(self.model.state_dict().values()):
+        if self.world.highest(not all_finite(self.model.state_dict().values())):
             raise NotFiniteError
         self.progress.seconds = time.perf_counter() - self.begun
-        keep_checkpoint(self.folder, self.state())
+        state = self.state()
+        if self.world.is_writer:
+            keep_checkpoint(self.folder, state)
         self.saved_at, self.saved_step = time.perf_counter(), self.progress.step
 
     def state(self) -> dict[str, Any]:
@@ -243,7 +261,7 @@ class Run:
             "progress": asdict(self.progress),
             "tally": self.tally.state(),
             "metrics": self.metrics,
-            "random": random_state(),
+            "processes": self.world.gather({"random": random_state(), "sums": self.tally.own_sums()}),
             "normalization": {"mean": self.normalization.mean, "deviation": self.normalization.deviation},
         }
 
@@ -258,10 +276,23 @@ class Run:
             message = "the model is not the one of the run: its tensors differ"
             raise ResumeError(message, str(error).splitlines()) from None
         self.progress = Progress(**saved["progress"])
-        self.tally.restore(saved["tally"])
+        own = self._own(saved)
+        self.tally.restore(saved["tally"], own["sums"])
         self.metrics = list(saved["metrics"])
         self.drops = plateau_drops(self.recipe, self.metrics, self.progress.warmup_end)
-        set_random_state(saved["random"])
+        if own["random"] is None:
+            seed_draws(self.recipe.seed, self.world.rank, self.progress.step)
+        else:
+            set_random_state(own["random"])
+
+    def _own(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint has of this process by itself, also where it was one of another number of processes."""
+        rank, processes = self.world.rank, saved["processes"]
+        if self.world.size == len(processes):
+            own: dict[str, Any] = processes[rank]
+            return own
+        sums = saved["tally"]["now"][:2] if self.world.is_writer else [0.0, 0.0]
+        return {"random": processes[rank]["random"] if rank < len(processes) else None, "sums": sums}
 
     def result(self, pictures: tuple[Path, ...], stopped_by: int | None) -> Result:
         """The run as its last evaluation saw it."""
@@ -286,3 +317,8 @@ class Run:
 def seed_weights(seed: int) -> None:
     """Seed torch's own generators; call it before the model is made, so that the seed decides its weights."""
     torch.manual_seed(seed)
+
+
+def seed_draws(seed: int, rank: int, step: int = 0) -> None:
+    """Seed torch's own generators for what a network draws in training: in each process other numbers."""
+    torch.manual_seed(keyed_generator(seed, "process", rank, step).initial_seed() if rank or step else seed)

@@ -43,9 +43,19 @@ def draw_mix(mix: Call, images: int, generator: torch.Generator) -> Tensor:
     return torch.cat([torch.stack(shares, dim=1), torch.rand(images, 3, generator=generator)], dim=1)
 
 
-def mix_batch(images: Tensor, labels: Tensor, mix: Call, drawn: Tensor) -> tuple[Tensor, Mixed]:
-    """Mixed images (N, C, H, W) and their targets, of images, labels (N,) and what draw_mix gave, (N, 5)."""
-    others, other_labels = images.roll(1, 0), labels.roll(1, 0)
+def mix_batch(images: Tensor, labels: Tensor, mix: Call, drawn: Tensor, pieces: int = 0) -> tuple[Tensor, Mixed]:
+    """Mixed images (N, C, H, W) and their targets, of images, labels (N,) and what draw_mix gave, (N, 5).
+
+    They are a whole batch, or where it is shared among processes, so many equal pieces of it; each of those begins
+    with the image before it in the batch, which is mixed into the next one and left out of the result.
+    """
+    if pieces:
+        places = torch.arange(len(labels), device=labels.device).view(pieces, -1)
+        own, before = places[:, 1:].flatten(), places[:, :-1].flatten()
+        others, other_labels = images[before], labels[before]
+        images, labels, drawn = images[own], labels[own], drawn[own]
+    else:
+        others, other_labels = images.roll(1, 0), labels.roll(1, 0)
     sides = (images.shape[2], images.shape[3])
     p = mix.number("p")
     is_mixed = drawn[:, 4] < p

@@ -42,6 +42,7 @@ def write_start(
     files: Mapping[str, str],
     *,
     deterministic: bool,
+    processes: int = 1,
 ) -> None:
     """arguments.json, spec.res, recipe.json, environment.json and `files`, texts by path, before the first step.
 
@@ -51,16 +52,17 @@ def write_start(
     replace_text(folder / "spec.res", spec_text)
     used = {"network": name, "hash": spec_hash, "recipe": recipe.as_dict(), "text": recipe.to_text()}
     replace_text(folder / "recipe.json", _json(used))
-    replace_text(folder / ENVIRONMENT, _json(environment(device) | {"deterministic": deterministic, "resumed": []}))
+    surroundings = environment(device, processes) | {"deterministic": deterministic, "resumed": []}
+    replace_text(folder / ENVIRONMENT, _json(surroundings))
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         replace_text(folder / path, text)
 
 
-def write_resumption(folder: Path, step: int, device: torch.device) -> None:
+def write_resumption(folder: Path, step: int, device: torch.device, processes: int = 1) -> None:
     """Add to environment.json where and when the run went on, from which step."""
     begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    begun["resumed"].append({"step": step} | environment(device))
+    begun["resumed"].append({"step": step} | environment(device, processes))
     replace_text(folder / ENVIRONMENT, _json(begun))
 
 
@@ -110,7 +112,7 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
     return [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
 
 
-def environment(device: torch.device) -> dict[str, object]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, object]:
     """Versions and hardware, for the record."""
     on_gpu = device.type == "cuda"
     return {
@@ -121,6 +123,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device": torch.cuda.get_device_name(device) if on_gpu else processor(),
         "precision": "bfloat16 autocast" if on_gpu else "float32",
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }
 
 

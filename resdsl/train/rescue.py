@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from resdsl.train.checkpoint import load_newest, random_state, set_random_state
+from resdsl.train.distributed import World
 from resdsl.train.diverged import Fault, all_finite, blame, first_bad_tensor
 from resdsl.train.errors import DivergedError, MemoryShortError, TrainError
 from resdsl.train.interrupt import Interrupt
@@ -50,7 +51,7 @@ def _out_of_memory(run: Run, at_work: int) -> MemoryShortError:
         # What fits beside the others says nothing about what would fit without them.
         where = f"out of memory on {device} at iteration {step + 1:,} with {at_work} runs side by side"
         return MemoryShortError(f"{where}: take fewer seeds at once, or go on with this run when the others have ended")
-    at_once = batch // run.recipe.accumulate
+    at_once = batch // run.recipe.accumulate // run.world.size
     run.optimizer.zero_grad(set_to_none=True)
     release_memory()
 
@@ -59,6 +60,9 @@ def _out_of_memory(run: Run, at_work: int) -> MemoryShortError:
         run.step(inputs.split(size)[0], targets.split(size)[0])  # type: ignore[no-untyped-call]
 
     where = f"out of memory on {device} at iteration {step + 1:,} with {at_once} images at once"
+    if run.world.size > 1:
+        # What fits cannot be tried: a step waits for all processes, and they are at another place.
+        return MemoryShortError(f"{where} in each process: take a smaller --batch, or --setting 'accumulate N'")
     match largest_batch(attempt, at_once):
         case None:
             return MemoryShortError(f"{where}: two do not fit either")
@@ -77,7 +81,7 @@ def _diverged(run: Run, place_of: Callable[[str], str | None] | None) -> Diverge
     """
     bound, lr = run.progress.step, used_lr(run.optimizer)
     evaluated = {row["step"]: row for row in run.metrics}
-    saved = load_newest(run.folder, run.reporter.note)
+    saved = run.world.share(load_newest(run.folder, run.reporter.note) if run.world.is_writer else None)
     fault = None
     if saved is not None:
         run.reporter.note("a number is no longer finite: looking for the first one since the last checkpoint")
@@ -105,14 +109,21 @@ def _find_fault(run: Run, bound: int, evaluated: dict[float | None, dict[str, fl
         before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
         draws = random_state()
         loss = run.advance()
-        if not (all_finite([loss]) and all_finite(run.model.state_dict().values())):
+        if run.world.highest(not (all_finite([loss]) and all_finite(run.model.state_dict().values()))):
             bad = first_bad_tensor(run.model)
             run.model.load_state_dict(before)
             set_random_state(draws)
-            return blame(run.model, lambda: run.step(*run.stream.batch(step))) or bad  # noqa: B023 - called at once
+            own = blame(run.model, lambda: run.step(*run.stream.batch(step))) or bad  # noqa: B023 - called at once
+            return _first_of_all(run.world, own)
         if run.progress.step % WINDOW == 0:
             with suppress(NotFiniteError):
                 run.look()
         if run.progress.step in evaluated:
             run.take_up(evaluated[run.progress.step])  # it may have changed the learning rate
     return None
+
+
+def _first_of_all(world: World, own: Fault | None) -> Fault | None:
+    """The fault that came first of those that the processes found: an output, as gradients reach all of them."""
+    found = [Fault(*pair) for pair in world.gather((own.layer, own.what) if own else None) if pair]
+    return min(found, key=lambda fault: fault.what != "output", default=None)

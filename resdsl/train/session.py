@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from resdsl.train import identity as same
 from resdsl.train import record
 from resdsl.train.checkpoint import load_newest
 from resdsl.train.curves import WITHOUT, draw_curves
-from resdsl.train.data import DataSet, NetworkInput, load_data, network_input
+from resdsl.train.data import DataSet, FileSet, NetworkInput, load_data, network_input
 from resdsl.train.device import deterministic_kernels
+from resdsl.train.distributed import ALONE, World, check_batch
 from resdsl.train.errors import DataError, MemoryShortError, ResumeError, TrainError
 from resdsl.train.events import open_events, require_events
 from resdsl.train.interrupt import Interrupt
@@ -54,6 +55,7 @@ def train(
     arguments: Mapping[str, object] | None = None,
     files: Mapping[str, str] | None = None,
     tensorboard: bool = False,
+    world: World = ALONE,
 ) -> Result:
     """Train `model` by the recipe and leave everything about it in `run_dir`, which must be empty or new.
 
@@ -65,6 +67,7 @@ def train(
     kernels that give the same bits each time. `place_of` tells where in a spec the module of a path stands;
     `arguments`, plain values for JSON, are kept for whoever makes the model again, and so are `files`, texts by their
     paths in the run folder. Where tensorboard is installed its events are written, too; with `tensorboard` it must be.
+    Each of several processes calls this with its own device and `world`; only one of them writes and reports.
 
     Raises TrainError for the user's mistakes: data that are missing or do not fit, a folder in use, a lost run.
     """
@@ -81,6 +84,7 @@ def train(
         place_of=place_of,
         files=files or {},
         tensorboard=tensorboard,
+        world=world,
     )
     order = Order(run_dir, recipe, lambda: model, reporter or SilentReporter(), resume, arguments or {})
     with open_session([order], common) as session:
@@ -106,6 +110,7 @@ class Common:
     place_of: Places | None
     files: Mapping[str, str]
     tensorboard: bool
+    world: World = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,9 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
     """
     if common.tensorboard:
         require_events()
-    recipe, reporter = orders[0].recipe, orders[0].reporter
+    check_batch(orders[0].recipe, common.world)
+    recipe, world = orders[0].recipe, common.world
+    reporter = orders[0].reporter if world.is_writer else SilentReporter()
     takes = network_input(common.input_shape, recipe.data)
     who: dict[str, Any] = {
         "network": common.name,
@@ -136,20 +143,23 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
         "hash": common.spec_hash,
         "auxiliary_weights": list(common.auxiliary_weights),
         "deterministic": common.deterministic,
-        "surroundings": same.surroundings(common.device),
+        "surroundings": same.surroundings(common.device, common.world.size),
     }
     with ExitStack() as stack:
         found: list[dict[str, Any] | None] = []
         for order in orders:
             saved = None
             if order.resume:
-                stack.enter_context(lock_folder(order.folder))
-                saved = _open_run(order.folder, order.reporter)
+                if world.is_writer:
+                    stack.enter_context(lock_folder(order.folder))
+                    saved = _open_run(order.folder, order.reporter)
+                saved = world.share(saved)
                 if saved is not None:
                     same.require_same_network(saved, who, order.recipe)
             found.append(saved)
         data = open_data(recipe, takes, common.classes, common.data_dir, common.device, reporter)
         check_resizing(orders[0].make_model, recipe, takes, data.train)
+        data = _shared(data, orders[0].reporter, world)
         who |= {"classes": list(data.classes), "data": same.fingerprint(data)}
         for saved in found:
             if saved is not None:
@@ -179,7 +189,7 @@ class Session:
     def run(self) -> list[Result | TrainError]:
         """Let all go to their ends; what came of each, or why it could not go on while others could."""
         for order in self._orders:
-            if not order.resume:
+            if not order.resume and self._common.world.is_writer:
                 record.open_run_folder(order.folder)
                 self._stack.enter_context(lock_folder(order.folder))
         device = self._common.device
@@ -204,8 +214,9 @@ class Session:
             raise MemoryShortError(f"out of memory with {count} runs made: take fewer seeds at once") from None
         turns = None
         if run.is_finished:
-            order.reporter.note(f"the run in {run.folder} is already finished")
-            record.replace_metrics(run.folder, run.metrics)  # a power cut may have taken lines that the checkpoint has
+            run.reporter.note(f"the run in {run.folder} is already finished")
+            if run.world.is_writer:  # a power cut may have taken lines that the checkpoint has
+                record.replace_metrics(run.folder, run.metrics)
         else:
             if saved is not None:
                 _tell_resumption(run, saved)
@@ -214,7 +225,8 @@ class Session:
         return Player(run, place, order.reporter, turns)
 
     def _make(self, order: Order, saved: dict[str, Any] | None) -> Run:
-        common, recipe, folder, reporter = self._common, order.recipe, order.folder, order.reporter
+        common, recipe, folder, world = self._common, order.recipe, order.folder, self._common.world
+        reporter = order.reporter if world.is_writer else SilentReporter()
         first = self._players[0].run if self._players else None
         run = Run(
             order.make_model(),
@@ -226,21 +238,25 @@ class Session:
             common.auxiliary_weights,
             reporter,
             images_of=first,
+            world=world,
         )
         run.identity = dict(self._who)
-        if saved is None:
-            spec = common.spec_text, common.spec_hash
+        if saved is not None:
+            run.restore(saved)
+        elif world.is_writer:
+            texts = common.name, recipe, common.spec_text, common.spec_hash
             kept = order.arguments, common.files
             deterministic = common.deterministic
-            record.write_start(folder, common.name, recipe, *spec, common.device, *kept, deterministic=deterministic)
-        else:
-            run.restore(saved)
-            record.keep_place(folder, common.data_dir)
-        run.page = LivePage(folder, reporter.note)
-        run.events = open_events(folder, run.progress.step)
+            record.write_start(folder, *texts, common.device, *kept, deterministic=deterministic, processes=world.size)
+        if world.is_writer:
+            if saved is not None:
+                record.keep_place(folder, common.data_dir)
+            run.page = LivePage(folder, reporter.note)
+            run.events = open_events(folder, run.progress.step)
         if run.events is not None:
             self._stack.callback(run.events.close)
-        images, where = len(self._data.train), str(common.device)
+        images = len(self._data.train)
+        where = str(common.device) if world.size == 1 else f"{common.device.type} in {world.size} processes"
         reporter.begin(Plan(common.name, run.length.steps, recipe.batch, images, where, folder, run.progress.step))
         return run
 
@@ -250,6 +266,8 @@ class Session:
     def _conclude(self, player: Player, stopped_by: int | None) -> Result:
         run = player.run
         assert run is not None
+        if not run.world.is_writer:
+            return run.result((), stopped_by)
         pictures = draw_curves(run.folder, run.identity["network"], run.metrics) if run.metrics else []
         if run.metrics and not pictures and player is self._players[0]:
             run.reporter.note(WITHOUT)
@@ -270,6 +288,17 @@ def _open_run(folder: Path, reporter: Reporter) -> dict[str, Any] | None:
     if saved is not None:
         check_records(folder)
     return saved
+
+
+def _shared(data: DataSet, reporter: Reporter, world: World) -> DataSet:
+    """The same, to be read by several processes: corrupt images are told by whichever finds them while training."""
+    train, validation, test = (
+        replace(images, note=reporter.note, readers=world.local_size) if isinstance(images, FileSet) else images
+        for images in (data.train, data.validation, data.test)
+    )
+    assert train is not None
+    assert test is not None
+    return DataSet(data.classes, train, validation, test)
 
 
 def open_data(
@@ -297,6 +326,7 @@ def _tell_resumption(run: Run, saved: dict[str, Any]) -> None:
     run.reporter.note(f"going on from iteration {run.progress.step:,}")
     for change in same.changes_of_surroundings(saved, run.identity):
         run.reporter.note(change)
-    record.write_resumption(run.folder, run.progress.step, device)
-    # What was evaluated behind the checkpoint is evaluated again.
-    record.replace_metrics(run.folder, run.metrics)
+    if run.world.is_writer:
+        record.write_resumption(run.folder, run.progress.step, device, run.world.size)
+        # What was evaluated behind the checkpoint is evaluated again.
+        record.replace_metrics(run.folder, run.metrics)

@@ -10,9 +10,11 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
+from resdsl.train.distributed import ALONE, World
 from resdsl.train.errors import TrainError
 from resdsl.train.evaluate import Score
 from resdsl.train.mix import Mixed, Targets
+from resdsl.train.parallel import without_exchange
 from resdsl.train.stream import FeedBase
 
 Step = Callable[[Tensor, Targets], tuple[Tensor, Tensor]]
@@ -24,13 +26,15 @@ def make_step(
     recipe: Recipe,
     feed: FeedBase,
     auxiliary_weights: Sequence[float],
+    processes: int = 1,
 ) -> Step:
     """The function (inputs, targets) -> (mean loss of the main head, wrong images), both left on the device.
 
-    With `accumulate` the batch goes through the network in equal parts whose gradients are added up.
+    With `accumulate` the batch goes through the network in equal parts whose gradients are added up. Of `processes`
+    each takes its share of the batch, and has its own loss; the model then exchanges gradients with the last part.
     """
     weights = (1.0, *auxiliary_weights)
-    size = recipe.batch // recipe.accumulate
+    size = recipe.batch // recipe.accumulate // processes
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def part(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -46,8 +50,10 @@ def make_step(
 
     def step(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad(set_to_none=True)
-        parts = zip(inputs.split(size), targets.split(size), strict=True)  # type: ignore[no-untyped-call]
-        losses, wrong = zip(*(part(*pieces) for pieces in parts), strict=True)
+        *parts, last = zip(inputs.split(size), targets.split(size), strict=True)  # type: ignore[no-untyped-call]
+        with without_exchange(model):
+            done = [part(*pieces) for pieces in parts]
+        losses, wrong = zip(*done, part(*last), strict=True)
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
@@ -87,17 +93,21 @@ class Period:
 
 
 class Tally:
-    """Sums of loss and errors, kept on the device: adding to them never waits for it, reading does."""
+    """Sums of loss and errors, kept on the device: adding to them never waits for it, reading does.
 
-    def __init__(self, device: torch.device) -> None:
+    Each process keeps its own sums; what is read is the sum of all, and so all must read.
+    """
+
+    def __init__(self, device: torch.device, world: World = ALONE) -> None:
+        self._world = world
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss times images, wrong images
         self._images = 0
         self._window = self._read()
         self.begin_period()
 
     def add(self, loss: Tensor, wrong: Tensor, images: int) -> None:
-        """One step's mean loss and number of wrong images."""
-        self._sums += torch.stack([loss * images, wrong])
+        """One step's mean loss and number of wrong images, of this process's share of `images`."""
+        self._sums += torch.stack([loss * (images // self._world.size), wrong])
         self._images += images
 
     def window(self) -> Score:
@@ -119,10 +129,15 @@ class Tally:
             "seconds": time.perf_counter() - self._begun,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def own_sums(self) -> list[float]:
+        """What this process alone has added up. Waits for the device."""
+        sums: list[float] = self._sums.tolist()
+        return sums
+
+    def restore(self, state: dict[str, Any], own_sums: Sequence[float]) -> None:
         """Be as the tally that `state` was taken of."""
-        loss, wrong, self._images = state["now"]
-        self._sums.copy_(torch.tensor([loss, wrong], dtype=torch.float64))
+        self._images = state["now"][2]
+        self._sums.copy_(torch.tensor(own_sums, dtype=torch.float64))
         self._window, self._period = tuple(state["window"]), tuple(state["period"])
         self._begun = time.perf_counter() - state["seconds"]
 
@@ -132,7 +147,7 @@ class Tally:
         return Period(_mean(self._period, now), now[2] - self._period[2], time.perf_counter() - self._begun)
 
     def _read(self) -> tuple[float, float, int]:
-        loss, wrong = self._sums.tolist()
+        loss, wrong = self._world.sum(self._sums).tolist()
         return loss, wrong, self._images
 
 

@@ -15,6 +15,7 @@ from resdsl.train.decode import Faults
 from resdsl.train.mix import Targets, mix_batch
 from resdsl.train.normalize import Normalization
 from resdsl.train.resizing import ImageSizes, Sides, resized
+from resdsl.train.shards import WHOLE, Shard
 from resdsl.train.streamed import BatchStream, Request, in_order, sample_pixels
 from resdsl.train.windows import split_augment
 
@@ -36,14 +37,24 @@ class FeedBase:
         return self._laid_out(apply_augment(pixels, augment, draws, self.normalization))
 
     def training_batch(
-        self, pixels: Tensor, labels: Tensor, augment: tuple[Call, ...], draws: Draws, mix: Call | None, sides: Sides
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        augment: tuple[Call, ...],
+        draws: Draws,
+        mix: Call | None,
+        sides: Sides,
+        pieces: int = 0,
     ) -> tuple[Tensor, Targets]:
-        """Network inputs and targets of some pixels (N, C, H, W) and labels (N,), augmented, mixed and resized."""
+        """Network inputs and targets of some pixels (N, C, H, W) and labels (N,), augmented, mixed and resized.
+
+        Where they are not a whole batch, mixing needs to know of how many `pieces` they are (mix_batch).
+        """
         images = apply_augment(pixels, augment, draws.steps, self.normalization)
         targets: Targets = labels
         if mix is not None:
             assert draws.mix is not None
-            images, targets = mix_batch(images, labels, mix, draws.mix)
+            images, targets = mix_batch(images, labels, mix, draws.mix, pieces)
         return self._laid_out(resized(images, sides)), targets
 
     def _laid_out(self, images: Tensor) -> Tensor:
@@ -130,7 +141,7 @@ class EpochDraws:
     """The random numbers of a run's batches: a pure function of seed and step.
 
     Each epoch is a new permutation of all images. A batch that reaches the end of an epoch goes on with the next
-    one, so all batches have the same size and none is left out.
+    one, so all batches have the same size and none is left out. Of each batch only the images of the shard are given.
     """
 
     def __init__(
@@ -141,7 +152,9 @@ class EpochDraws:
         seed: int,
         batch: int,
         device: torch.device,
+        shard: Shard = WHOLE,
     ) -> None:
+        self._rows = None if shard.size == 1 else shard.rows(batch).to(device)
         self._augment, self._mix, self._images, self._seed = augment, mix, images, seed
         self._batch, self._device = batch, device
         self._drawn: dict[int, Draws] = {}
@@ -153,11 +166,12 @@ class EpochDraws:
         while len(here.order) < self._batch:
             epoch += 1
             here = here.join(self._epoch(epoch).part(0, self._batch - len(here.order)))
-        return here
+        return here if self._rows is None else here.rows(self._rows)
 
     def request(self, step: int) -> Request:
         """The batch of a step for a worker."""
-        places = step * self._batch + np.arange(self._batch)
+        rows = np.arange(self._batch) if self._rows is None else self._rows.numpy()
+        places = step * self._batch + rows
         return Request(self.of_step(step).order.numpy(), places // self._images)
 
     def _epoch(self, epoch: int) -> Draws:
@@ -172,19 +186,20 @@ class EpochDraws:
 class TrainingStream:
     """The batches of a run, from memory: a pure function of the recipe's seed and the step."""
 
-    def __init__(self, feed: Feed, recipe: Recipe) -> None:
+    def __init__(self, feed: Feed, recipe: Recipe, shard: Shard = WHOLE) -> None:
         self.feed = feed
         self.recipe = recipe
+        self.pieces = shard.pieces
         images = len(feed.labels)
         self.sizes = ImageSizes(recipe, images, feed.shape[1:])
-        self.draws = EpochDraws(recipe.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device)
+        self.draws = EpochDraws(recipe.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device, shard)
 
     def batch(self, step: int) -> tuple[Tensor, Targets]:
         """Inputs (batch, C, H, W) and targets of a step, counted from 0."""
         draws = self.draws.of_step(step)
         pixels, labels = self.feed.pixels[draws.order], self.feed.labels[draws.order]
-        sides = self.sizes.at(step)
-        return self.feed.training_batch(pixels, labels, self.recipe.augment, draws, self.recipe.mix, sides)
+        sides, mix = self.sizes.at(step), self.recipe.mix
+        return self.feed.training_batch(pixels, labels, self.recipe.augment, draws, mix, sides, self.pieces)
 
     def form(self, step: int) -> object:
         """Batches of steps with equal forms have equal shapes."""
@@ -197,13 +212,14 @@ class TrainingStream:
 class StreamedTraining:
     """The batches of a run, from files: the same function of seed and step, prepared ahead while steps follow."""
 
-    def __init__(self, feed: StreamedFeed, recipe: Recipe) -> None:
+    def __init__(self, feed: StreamedFeed, recipe: Recipe, shard: Shard = WHOLE) -> None:
         self.feed = feed
         self.recipe = recipe
+        self.shard = shard
         images = len(feed.labels)
         self.sizes = ImageSizes(recipe, images, feed.shape[1:])
         self.augment = split_augment(recipe.augment)[1]
-        self.draws = EpochDraws(self.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device)
+        self.draws = EpochDraws(self.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device, shard)
         self._next = -1
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
 
@@ -213,8 +229,8 @@ class StreamedTraining:
             self._begin(step)
         pixels, labels = next(self._batches)
         self._next = step + 1
-        draws, sides = self.draws.of_step(step), self.sizes.at(step)
-        return self.feed.training_batch(pixels, labels, self.augment, draws, self.recipe.mix, sides)
+        draws, sides, mix = self.draws.of_step(step), self.sizes.at(step), self.recipe.mix
+        return self.feed.training_batch(pixels, labels, self.augment, draws, mix, sides, self.shard.pieces)
 
     def form(self, step: int) -> object:
         """Batches of steps with equal forms have equal shapes."""
@@ -228,10 +244,11 @@ class StreamedTraining:
         self.close()
         files, recipe = self.feed.files, self.recipe
         # Requests run ahead of the steps, so that they have draws of their own; only the order is needed.
-        orders = EpochDraws((), None, len(files), recipe.seed, recipe.batch, torch.device("cpu"))
+        orders = EpochDraws((), None, len(files), recipe.seed, recipe.batch, torch.device("cpu"), self.shard)
         requests = _Requests(orders, step)
+        images = len(self.shard.rows(recipe.batch))
         self._batches = BatchStream(
-            files, files.view, recipe.seed, requests, self.feed.device, self.feed.faults, batch=recipe.batch
+            files, files.view, recipe.seed, requests, self.feed.device, self.feed.faults, batch=images
         )
 
 
@@ -248,6 +265,8 @@ class _Requests:
             step += 1
 
 
-def open_stream(feed: AnyFeed, recipe: Recipe) -> TrainingStream | StreamedTraining:
-    """The batches of a run from a feed of its training images."""
-    return StreamedTraining(feed, recipe) if isinstance(feed, StreamedFeed) else TrainingStream(feed, recipe)
+def open_stream(feed: AnyFeed, recipe: Recipe, shard: Shard = WHOLE) -> TrainingStream | StreamedTraining:
+    """The batches of a run, or a process's share of them, from a feed of its training images."""
+    if isinstance(feed, StreamedFeed):
+        return StreamedTraining(feed, recipe, shard)
+    return TrainingStream(feed, recipe, shard)

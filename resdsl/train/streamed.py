@@ -90,7 +90,7 @@ class BatchStream:
         batch: int,
         batches: int | None = None,
     ) -> None:
-        workers = count_workers(batch * files.shape[0] * files.shape[1] * files.shape[2], batches)
+        workers = count_workers(batch * files.shape[0] * files.shape[1] * files.shape[2], batches, files.readers)
         self._device, self._faults = device, faults
         loader = DataLoader(
             BatchReader(files, view, seed),
@@ -123,8 +123,10 @@ class BatchStream:
         return here, labels.to(self._device, non_blocking=True)
 
 
-def count_workers(batch_bytes: int, batches: int | None) -> int:
+def count_workers(batch_bytes: int, batches: int | None, readers: int = 1) -> int:
     """Processes to read with: one a core, but no more than shared memory has room for, nor than there are batches.
+
+    So many `readers` on one machine have equal shares of cores and room.
 
     Raises DataError where there is no room for one.
     """
@@ -132,10 +134,11 @@ def count_workers(batch_bytes: int, batches: int | None) -> int:
         space = os.statvfs(SHARED_MEMORY)
         room = space.f_bavail * space.f_frsize // max(batch_bytes, 1)
     except OSError:
-        room = MOST_WORKERS * (AHEAD + 1)
-    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS, room // (AHEAD + 1))
+        room = MOST_WORKERS * (AHEAD + 1) * readers
+    cores = max(1, len(os.sched_getaffinity(0)) // readers)
+    workers = min(cores, MOST_WORKERS, room // (AHEAD + 1) // readers)
     if workers < 1:
-        needed = (AHEAD + 1) * batch_bytes >> 20
+        needed = (AHEAD + 1) * batch_bytes * readers >> 20
         raise DataError(
             f"workers need {needed:,} MiB of shared memory: enlarge {SHARED_MEMORY}, or take smaller batches"
         )
@@ -147,6 +150,8 @@ def _begin_worker(number: int) -> None:
     # signals in the run must not do so in a worker, which a loader ends by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # torchrun and timeout send SIGTERM to the run's whole group, which would end the workers before the run.
+    os.setpgid(0, 0)
 
 
 def in_order(
