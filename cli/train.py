@@ -89,14 +89,10 @@ def _run(args: argparse.Namespace, world: World | None = None) -> int:
     if conflict := _conflict(args):
         console.print_error(conflict)
         return USAGE
-    if not args.resume and os.path.exists(os.path.join(args.spec, "arguments.json")):
-        console.print_error(f"{args.spec} is the folder of a run: go on with it by --resume")
-        return USER_MISTAKE
-    if os.path.isdir(args.spec):
-        what = (
-            "a run: go on with it by --resume" if os.path.exists(f"{args.spec}/recipe.json") else "no spec but a folder"
-        )
-        console.print_error(f"{args.spec} is {what}")
+    if not args.resume and os.path.isdir(args.spec):
+        is_run = any(os.path.exists(os.path.join(args.spec, name)) for name in ("arguments.json", "recipe.json"))
+        what = "is the folder of a run: go on with it by --resume" if is_run else "is no spec but a folder"
+        console.print_error(f"{args.spec} {what}")
         return USER_MISTAKE
     try:
         net, recipe = _compiled(args)

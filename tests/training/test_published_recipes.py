@@ -40,7 +40,14 @@ def recipe_of(spec: str, network: str | None = None) -> Recipe:
 # --- He et al. 2015 ------------------------------------------------------------------------------------------------
 
 SGD = {"momentum": 0.9, "weight_decay": 1e-4, "nesterov": False, "decay": "weights"}
-PLAIN: dict[str, Any] = {"mix": None, "progressive_resizing": None, "accumulate": 1, "clip": None, "ema": 0.0}
+PLAIN: dict[str, Any] = {
+    "mix": None,
+    "progressive_resizing": None,
+    "accumulate": 1,
+    "clip": None,
+    "ema": 0.0,
+    "sync_bn": False,
+}
 PLAIN |= {"label_smoothing": 0.0, "init": "he", "normalize": "per_pixel_mean", "epochs": None, "warmup": None}
 # Section 4.2: 45k/5k split, 4 pixels of padding, a crop or its flip, 128 images, 0.1 divided at 32k and 48k, 64k.
 CIFAR = PLAIN | {

@@ -321,7 +321,7 @@ def test_the_command_goes_on(
         assert main(["train", "tiny.res", "--iterations", "40", "--out", "run", *options]) == 128 + signal.SIGTERM
     assert "go on with: resdsl train run --resume" in capsys.readouterr().err
     assert main(["train", "run"]) == 1
-    assert "run is a run: go on with it by --resume" in capsys.readouterr().err
+    assert "is the folder of a run: go on with it by --resume" in capsys.readouterr().err
     spec.write_text(text.format(9) + recipe)
     assert main(["train", "run", "--resume"]) == 1
     refusal = capsys.readouterr().err
