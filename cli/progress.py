@@ -84,7 +84,8 @@ class ProgressReporter(_ShownBar):
         self._batch, self._device = plan.batch, plan.device
         self._bar.reset(self._task, description=plan.name, total=plan.steps, completed=plan.done)
         length = f"{plan.steps:,} iterations of batch {plan.batch} over {plan.images:,} images"
-        self.note(f"{plan.name}: {length} on {plan.device}, into {plan.folder}")
+        where = plan.device if plan.processes == 1 else f"{plan.device.partition(':')[0]} in {plan.processes} processes"
+        self.note(f"{plan.name}: {length} on {where}, into {plan.folder}")
 
     def stepped(self, step: int, lr: float) -> None:
         """So many steps are done; the last one used this learning rate."""

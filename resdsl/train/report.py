@@ -7,7 +7,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is about to run. `images` counts those for training, `steps` those of the whole run, `done` those before."""
+    """What is about to run. `images` counts those for training, `steps` those of the whole run, `done` those before.
+
+    `device` is that of the one who reports, among so many `processes`.
+    """
 
     name: str
     steps: int
@@ -16,6 +19,7 @@ class Plan:
     device: str
     folder: Path
     done: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,8 +256,8 @@ class Session:
         if run.events is not None:
             self._stack.callback(run.events.close)
         images = len(self._data.train)
-        where = str(common.device) if world.size == 1 else f"{common.device.type} in {world.size} processes"
-        reporter.begin(Plan(common.name, run.length.steps, recipe.batch, images, where, folder, run.progress.step))
+        sizes = run.length.steps, recipe.batch, images
+        reporter.begin(Plan(common.name, *sizes, str(common.device), folder, run.progress.step, world.size))
         return run
 
     def _count_at_work(self) -> int:
