@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import nn
 
-from resdsl.train.bench_subject import TRAINING, Job, Subject, wait_for
+from resdsl.train.bench_subject import TRAINING, Job, Subject
 from resdsl.train.loop import seed_weights
 from resdsl.train.optim import build_optimizer
+from resdsl.train.turns import wait_for_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def plain_job(other: Other, subject: Subject, kind: str) -> Callable[[], Job]:
             try:
                 for _ in range(batches):
                     step()
-                wait_for(device)
+                wait_for_device(device)
             finally:
                 torch.backends.cudnn.benchmark = before
 

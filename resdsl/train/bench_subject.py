@@ -19,6 +19,7 @@ from resdsl.train.loop import WINDOW, NotFiniteError, Run, seed_weights
 from resdsl.train.memory import largest_batch, release_memory
 from resdsl.train.report import SilentReporter
 from resdsl.train.stream import AnyFeed, Feed
+from resdsl.train.turns import Place, wait_for_device
 from resdsl.train.windows import split_augment
 
 MOST_IMAGES = 50_000  # as many as CIFAR-10 has
@@ -64,8 +65,10 @@ class Subject:
         self.takes = network_input(input_shape, recipe.data)
         self.recipe, self.device, self.auxiliary_weights = recipe, device, auxiliary_weights
         self._make_model, self._classes, self._options = make_model, classes, options
+        self.place = Place(device, alone=True)  # as every run has it
         self.shape = _image_shape(self.takes)
         self.images = self._make_images(recipe.batch)
+        wait_for_device(device)
         bf16 = device.type == "cuda"
         self.how = "the runner, bf16, channels_last" if bf16 else "the runner, float32"
 
@@ -88,8 +91,16 @@ class Subject:
 
     def job(self, kind: str) -> Job:
         """What the runner does for training or for the test."""
-        run = self.run(self.recipe)
-        return self._training_job(run) if kind == TRAINING else self._inference_job(run)
+        with self.place:
+            run = self.run(self.recipe)
+            work = self._training_job(run) if kind == TRAINING else self._inference_job(run)
+
+        def in_its_place(batches: int) -> None:
+            with self.place:
+                work(batches)
+            wait_for_device(self.device)
+
+        return in_its_place
 
     def _training_job(self, run: Run) -> Job:
         def train(batches: int) -> None:
@@ -98,7 +109,6 @@ class Subject:
                 if run.progress.step % WINDOW == 0:
                     with suppress(NotFiniteError):  # there is nothing to learn, and nothing to lose
                         run.look()
-            wait_for(self.device)
 
         return train
 
@@ -131,12 +141,6 @@ def _image_shape(takes: NetworkInput) -> tuple[int, int, int]:
     return takes.channels, *takes.sides
 
 
-def wait_for(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def too_large(subject: Subject, kind: str) -> MemoryShortError:
     """That the batch does not fit, and about how many images do, found by trying."""
     batch, device = subject.recipe.batch, subject.device.type
@@ -153,6 +157,7 @@ def too_large(subject: Subject, kind: str) -> MemoryShortError:
             evaluate(run.model, _Batches(images, run.train_feed))
         release_memory()
 
-    fits = largest_batch(attempt, batch)
+    with subject.place:
+        fits = largest_batch(attempt, batch)
     where = f"out of memory on {device} in {kind} with batch {batch}"
     return MemoryShortError(f"{where}: {'two do not fit either' if fits is None else f'about {fits} fit'}")
