@@ -111,7 +111,7 @@ class Engine:
         if path.rehearsed < REHEARSALS:
             path.rehearsed += 1
             loss, waits = self.fast.recorder.rehearse(partial(self._fast_body, self.fast, path, fetched))
-            if waits:
+            if waits and path.rehearsed == REHEARSALS:  # compiling, in the first, may well wait
                 self._give_up(waits)
             return loss
         return self._recorded(self.fast, path, fetched)
@@ -133,30 +133,33 @@ class Engine:
         """A step by hand, and its recording for the steps to come where that does the same."""
         path.inputs = None if fetched is None else (fetched[0].clone(), fetched[1].clone())
         work = partial(self._fast_body, fast, path, path.inputs)
-        try:
-            replay = fast.recorder.record(work)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            self._give_up(str(error).splitlines()[0])
-            return self._body(self._step, path, fetched)
         groups = [*self._state(), {"the count of steps": path.plan.cursor}]
-        before = Snapshot([tensor for group in groups for tensor in group.values()])
+        tensors = [tensor for group in groups for tensor in group.values()]
+        before = Snapshot(tensors)
 
         def moves() -> list[Named]:
             moved = iter(before.moves())
             return [{name: next(moved) for name in group} for group in groups]
 
-        replay()
-        recorded = moves()
+        # By hand first: a recording frees what that took and is not used any more, but never what it took itself.
+        loss = work().clone()
+        expected, after = moves(), Snapshot(tensors)
         before.restore()
-        loss = work()
-        found = (first_apart(*pair) for pair in zip(moves(), recorded, strict=True))
-        apart = next((name for name in found if name is not None), None)
+        replay: Work | None = None
+        try:
+            replay = fast.recorder.record(work)
+            replay()
+            found = (first_apart(*pair) for pair in zip(expected, moves(), strict=True))
+            apart = next((f"{name} becomes another in a graph" for name in found if name is not None), None)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            apart = str(error).splitlines()[0]
+        after.restore()
         if apart is None:
             path.replay = replay
         else:
-            self._give_up(f"{apart} becomes another in a graph")
+            self._give_up(apart)
         return loss
 
     def _give_up(self, reason: str) -> None:

@@ -172,7 +172,9 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
             if saved is not None:
                 same.require_same_data(saved, who)
         stack.enter_context(deterministic_kernels(common.deterministic))
-        yield Session(orders, common, found, data, takes, who, stack)
+        session = Session(orders, common, found, data, takes, who, stack)
+        del data  # the session drops it, too, once its runs have the images on their device
+        yield session
 
 
 class Session:
@@ -204,6 +206,7 @@ class Session:
         with Interrupt() as interrupt:
             for order, saved in zip(self._orders, self._found, strict=True):
                 self._players.append(self._open(order, saved, interrupt))
+            del self._data
             wait_for_device(device)
             take_turns(self._players)
             wait_for_device(device)

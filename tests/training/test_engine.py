@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
 from resdsl.recipe_types import Call
-from resdsl.train import TrainError, fast, train, verify_resume
+from resdsl.train import TrainError, fast, session, train, verify_resume
+from resdsl.train.data import DataSet
 from resdsl.train.engine import REHEARSALS
 from resdsl.train.errors import MemoryShortError
 from resdsl.train.fast import ENGINES, Pace, choose_engine
@@ -193,6 +195,30 @@ def test_the_choice_of_an_engine(tmp_path: Path, make_recipe: Make, make_net: Ma
         with pytest.raises(TrainError, match="needs a GPU"):
             train(make_net(), make_recipe(), tmp_path / "run", classes=10, input_shape=(1, 8, 8), name="n", engine=name)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_host_lets_go_of_images_that_the_device_has(
+    tmp_path: Path, make_recipe: Make, make_net: MakeNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[DataSet]] = []
+
+    class Watched(DataSet):
+        """One that can be watched."""
+
+    def watched(*args: Any) -> DataSet:
+        data = open_data(*args)
+        data = Watched(data.classes, data.train, data.validation, data.test)
+        held.append(weakref.ref(data))
+        return data
+
+    class Looker(Stopper):
+        def stepped(self, step: int, lr: float) -> None:
+            assert held[0]() is None
+
+    open_data = session.open_data
+    monkeypatch.setattr(session, "open_data", watched)
+    shape: dict[str, Any] = {"classes": 10, "input_shape": (1, 8, 8), "name": "small"}
+    assert train(make_net(), make_recipe(iterations=2), tmp_path / "run", reporter=Looker(), **shape).steps == 2
 
 
 @pytest.mark.parametrize("parts", [1, 2])
