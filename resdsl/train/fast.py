@@ -43,8 +43,11 @@ class Pace:
 
 def choose_engine(name: str, device: torch.device) -> str:
     """What `name` asks for, "auto" the fastest there is. Raises TrainError where the device has no such thing."""
-    if name == PLAIN or (name == "auto" and (device.type != "cuda" or torch.distributed.is_initialized())):
+    is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if name == PLAIN or (name == "auto" and (device.type != "cuda" or is_shared)):
         return PLAIN
+    if is_shared:
+        raise TrainError(f"--engine {name} is for one process: several exchange gradients, which it does not")
     if device.type != "cuda":
         raise TrainError(f"--engine {name} needs a GPU: on the CPU steps are computed one by one")
     can_compile = find_spec("triton") is not None and shutil.which(os.environ.get("CC", "cc")) is not None

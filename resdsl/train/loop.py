@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
 from resdsl.train import record
-from resdsl.train.augment import keyed_generator
 from resdsl.train.agreement import Named
+from resdsl.train.augment import keyed_generator
 from resdsl.train.average import WeightAverage
 from resdsl.train.checkpoint import FILE_NAME, keep_checkpoint, random_state, set_random_state
 from resdsl.train.consent import Consent

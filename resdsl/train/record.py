@@ -42,7 +42,7 @@ def write_start(
     files: Mapping[str, str],
     *,
     deterministic: bool,
-    engine: str,
+    engine: str = "plain",
     processes: int = 1,
 ) -> None:
     """arguments.json, spec.res, recipe.json, environment.json and `files`, texts by path, before the first step.

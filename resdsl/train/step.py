@@ -129,7 +129,7 @@ class Tally:
         self.begin_period()
 
     def add(self, loss: Tensor, wrong: Tensor, images: int) -> None:
-        """One step's mean loss over some images and how many are wrong: what the device does, which a graph can hold."""
+        """One step's mean loss over images and how many are wrong: the device's part, which a graph can hold."""
         self.sums += torch.stack([loss * images, wrong])
 
     def count(self, images: int) -> None:

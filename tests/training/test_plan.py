@@ -92,7 +92,7 @@ def by_hand(recipe: Recipe, model: nn.Module, run: Run) -> tuple[nn.Module, nn.M
             group["lr"] = lr_at(recipe, length, step, end, int(step >= DROPPED_AT))
         drawn = draws.of_step(step)
         inputs, targets = feed.training_batch(
-            images.pixels[drawn.order], images.labels[drawn.order], recipe.augment, drawn, recipe.mix
+            images.pixels[drawn.order], images.labels[drawn.order], recipe.augment, drawn, recipe.mix, (8, 8)
         )
         optimizer.zero_grad()
         size = recipe.batch // recipe.accumulate
