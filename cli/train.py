@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/NETWORK)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     parser.add_argument(
+        "--engine",
+        choices=("auto", "plain", "graph", "compiled"),
+        default="auto",
+        help="steps one by one, or on a GPU as one graph, or that of compiled blocks (default: the fastest there is)",
+    )
+    parser.add_argument(
         "--tensorboard",
         action="store_true",
         help="insist on TensorBoard's events, written by themselves if it is installed",
@@ -139,6 +145,7 @@ def _compiled(args: argparse.Namespace) -> tuple[Net, Recipe | None]:
 
 
 def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace, world: World | None) -> int:
+    from resdsl.emit.torch_regions import RegionMaker
     from resdsl.recipe import RecipeError, override
     from resdsl.runs import run_files
     from resdsl.train import (
@@ -174,6 +181,8 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace, wo
             "data_dir": args.data,
             "auxiliary_weights": net.auxiliary_weights,
             "deterministic": args.deterministic,
+            "engine": args.engine,
+            "regions": RegionMaker,
         }
         if world is not None and (args.verify_resume or args.seeds is not None):
             option = "--verify-resume" if args.verify_resume else "--seeds"

@@ -8,7 +8,7 @@ A chain of steps has two parts. The first `steps_on_pixels` act on pixels betwee
 the rest acts on what the network takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -53,9 +53,17 @@ class Draws:
         """The same on a device."""
         return self._each(lambda numbers: numbers.to(device))
 
+    def tensors(self) -> list[Tensor]:
+        """All numbers, in an order of their own."""
+        return [self.order, *self.steps, *([] if self.mix is None else [self.mix])]
+
+    def like(self, tensors: Sequence[Tensor]) -> "Draws":
+        """Draws with other numbers in the places of `tensors`."""
+        steps = tuple(tensors[1 : 1 + len(self.steps)])
+        return Draws(tensors[0], steps, None if self.mix is None else tensors[-1])
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
-        mix = None if self.mix is None else change(self.mix)
-        return Draws(change(self.order), tuple(change(step) for step in self.steps), mix)
+        return self.like([change(numbers) for numbers in self.tensors()])
 
 
 def keyed_generator(seed: int, *key: int | str) -> torch.Generator:

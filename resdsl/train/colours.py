@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 
 from resdsl.recipe_types import Call
+from resdsl.train.constants import constant
 
 GRAY = (0.2989, 0.587, 0.114)  # ITU-R 601 luma
 
@@ -21,8 +22,8 @@ def lighting(pixels: Tensor, drawn: Tensor, deviation: float) -> Tensor:
     """Every pixel moved by the same colour: a sum of the principal components, weighted by `drawn` (N, 3), which is
     normal, times `deviation` times the component's own size (Krizhevsky et al. 2012, section 4.1). Not rounded.
     """
-    directions = torch.tensor(DIRECTIONS, device=pixels.device)
-    sizes = torch.tensor(DEVIATIONS, device=pixels.device)
+    directions = constant(DIRECTIONS, pixels.device)
+    sizes = constant(DEVIATIONS, pixels.device)
     return pixels + 255 * ((drawn * deviation * sizes) @ directions.T)[:, :, None, None]
 
 
@@ -37,7 +38,9 @@ def colour_jitter(pixels: Tensor, drawn: Tensor, step: Call) -> Tensor:
         for place, (name, amount) in enumerate(amounts.items())
     }
     active = [place for place, amount in enumerate(amounts.values()) if amount]
-    order = drawn[:, 4:][:, active].argsort(dim=1)
+    if not active:
+        return pixels
+    order = torch.stack([drawn[:, 4 + place] for place in active], dim=1).argsort(dim=1)
     for turn in range(len(active)):
         before = pixels
         for number, place in enumerate(active):
@@ -113,7 +116,7 @@ def hue(pixels: Tensor, turns: Tensor) -> Tensor:
     angle = sixths.gather(1, brightest[:, None]).squeeze(1)  # in sixths of the circle
     turned = (angle + 6 * turns[:, None, None]).remainder(6)
     # Each colour falls and rises with its distance on the circle from where it is brightest.
-    places = torch.tensor([5.0, 3.0, 1.0], device=pixels.device)[:, None, None]
+    places = constant((5.0, 3.0, 1.0), pixels.device)[:, None, None]
     distance = (turned[:, None] + places).remainder(6)
     share = torch.minimum(distance, 4 - distance).clamp(0, 1)
     return ((value[:, None] - chroma[:, None] * share).clamp(0, 1) * 255.999).floor()

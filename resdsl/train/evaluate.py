@@ -1,6 +1,7 @@
 """Classification of whole image sets."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
@@ -24,15 +25,16 @@ def main_output(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, feed: AnyFeed, world: World = ALONE) -> Score:
+def evaluate(model: nn.Module, feed: AnyFeed, world: World = ALONE, *, batches: int | None = None) -> Score:
     """Score over every image of the feed, one view each; the model is in evaluation mode only meanwhile.
 
-    Several processes have feeds of their own, and the score is that of all their images.
+    Several processes have feeds of their own, and the score is that of all their images. With `batches` only so many
+    are computed, so that the score is good for nothing.
     """
     was_training = model.training
     model.eval()
     totals = torch.zeros(3, dtype=torch.float64, device=feed.labels.device)
-    for inputs, labels in feed.in_order():
+    for inputs, labels in islice(feed.in_order(), batches):
         with feed.precision():
             logits = main_output(model(inputs)).float()
         loss = F.cross_entropy(logits, labels, reduction="sum")

@@ -79,7 +79,8 @@ def require_same_data(saved: dict[str, Any], identity: dict[str, Any]) -> None:
 def changes_of_surroundings(saved: dict[str, Any], identity: dict[str, Any]) -> list[str]:
     """What may change the last bits from here on, in words."""
     then, here = saved["surroundings"], identity["surroundings"]
-    changes = [f"{word} {then[word]}, now {here[word]}" for word in here if then[word] != here[word]]
+    pairs = ((word, then[word], here[word]) for word in here if word in then)
+    changes = [f"{word} {old}, now {new}" for word, old, new in pairs if old != new]
     if not changes:
         return []
     notes = [f"the run goes on elsewhere, so its numbers may differ in the last bits: {'; '.join(changes)}"]

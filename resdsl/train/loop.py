@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
 from resdsl.train import record
+from resdsl.train.agreement import Named
 from resdsl.train.augment import keyed_generator
 from resdsl.train.average import WeightAverage
 from resdsl.train.checkpoint import FILE_NAME, keep_checkpoint, random_state, set_random_state
@@ -19,19 +20,22 @@ from resdsl.train.consent import Consent
 from resdsl.train.data import DataSet, NetworkInput
 from resdsl.train.distributed import ALONE, World
 from resdsl.train.diverged import all_finite
+from resdsl.train.engine import Engine
 from resdsl.train.errors import ResumeError
 from resdsl.train.evaluate import evaluate
 from resdsl.train.events import Events
+from resdsl.train.fast import PLAIN, FastModels, Pace, Tested, make_fast_path, recorder_of
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.normalize import fit_normalization
-from resdsl.train.optim import build_optimizer, set_lr, used_lr
+from resdsl.train.optim import build_optimizer, used_lr
 from resdsl.train.page import LivePage
 from resdsl.train.parallel import spread
+from resdsl.train.plan import Future
 from resdsl.train.report import Evaluation, Reporter
 from resdsl.train.schedule import known_warmup_end, lr_at, plateau_drops, run_length
 from resdsl.train.shards import shard_of
 from resdsl.train.step import Tally, make_step
-from resdsl.train.stream import open_feed, open_stream, training_pixels
+from resdsl.train.stream import Feed, open_feed, open_stream, training_pixels
 
 WINDOW = 25  # steps between looks at the training loss; each look waits for the device
 SAVE_SECONDS = 60.0  # between checkpoints; the last one is written in any case
@@ -90,6 +94,7 @@ class Run:
         device: torch.device,
         auxiliary_weights: Sequence[float],
         reporter: Reporter,
+        pace: Pace = Pace(),  # noqa: B008 (it cannot change)
         *,
         images_of: "Run | None" = None,
         world: World = ALONE,
@@ -118,6 +123,19 @@ class Run:
         self.step = make_step(network, self.optimizer, recipe, self.train_feed, auxiliary_weights, world.size)
         self.progress = Progress(0, known_warmup_end(recipe), 0.0)
         self.tally = Tally(device, world)
+        self.tested = self.average.model if self.average else self.model
+        self.engine = Engine(
+            self.stream,
+            self.step,
+            self.optimizer,
+            self.tally,
+            self.average,
+            self._future(),
+            reporter.note,
+            self._changing,
+        )
+        if pace.engine != PLAIN:
+            self._hasten(pace, auxiliary_weights, device)
         self.identity: dict[str, Any] = {}
         self.events: Events | None = None
         self.page: LivePage | None = None
@@ -171,16 +189,62 @@ class Run:
         if self.progress.warmup_end is None and self.is_finished:
             self.reporter.note("the warm-up never ended: the training error stayed above its bound")
 
+    def prepare(self) -> None:
+        """Before the first step: compile what is to be compiled. Raises DataError."""
+        self.engine.prepare(self.progress.step, self._stage)
+        if isinstance(self.tested, Tested) and isinstance(self.test_feed, Feed):
+            evaluate(self.tested, self.test_feed, batches=1)
+
     def advance(self) -> Tensor:
-        """One update of the weights; the mean loss over this process's images, left on the device."""
+        """One update of the weights; the mean loss over this process's images, left on the device until the next."""
         step = self.progress.step
-        set_lr(self.optimizer, lr_at(self.recipe, self.length, step, self.progress.warmup_end, self.drops))
-        loss, wrong = self.step(*self.stream.batch(step))
-        self.tally.add(loss, wrong, self.recipe.batch)
-        if self.average is not None:
-            self.average.update(step)
+        loss = self.engine.advance(step, self._stage)
+        self.tally.count(self.recipe.batch)
         self.progress.step = step + 1
         return loss
+
+    @property
+    def _stage(self) -> object:
+        """All that the learning rate depends on besides the step."""
+        return self.progress.warmup_end, self.drops
+
+    def _future(self) -> Future:
+        return Future(
+            draws=self.stream.draws.of_step,
+            rate=lambda step: lr_at(self.recipe, self.length, step, self.progress.warmup_end, self.drops),
+            decay=self.average.decay_at if self.average else lambda step: 0.0,
+            form=self.stream.form,
+            steps=self.length.steps,
+        )
+
+    def _hasten(self, pace: Pace, auxiliary_weights: Sequence[float], device: torch.device) -> None:
+        models = FastModels(pace, half=self.train_feed.on_gpu)
+        twin = models.twin(self.model)
+        self.engine.fast = make_fast_path(
+            self.model,
+            twin,
+            recorder_of(pace, device),
+            self.optimizer,
+            self.recipe,
+            self.train_feed,
+            auxiliary_weights,
+        )
+        tested = models.twin(self.average.model) if self.average else twin
+        self.tested = Tested(self.tested, tested, self.reporter.note)
+
+    def _changing(self) -> list[Named]:
+        """All tensors that steps change, in groups of one kind of number."""
+        models = [self.model] if self.average is None else [self.model, self.average.model]
+        buffers = [dict(model.named_buffers()) for model in models]
+        states = ((number, state) for number, state in enumerate(self.optimizer.state.values()))
+        kept = {f"{key} {number}": value for number, state in states for key, value in state.items()}
+        return [
+            *(dict(model.named_parameters()) for model in models),
+            *({name: one for name, one in group.items() if one.is_floating_point()} for group in buffers),
+            *({name: one for name, one in group.items() if not one.is_floating_point()} for group in buffers),
+            {name: one for name, one in kept.items() if isinstance(one, Tensor)},
+            {"the tally": self.tally.sums},
+        ]
 
     def look(self) -> None:
         """The loss and error of the last few steps: to be told, and perhaps to end the warm-up."""
@@ -205,8 +269,8 @@ class Run:
             raise NotFiniteError
         model = self.average.model if self.average else self.model
         self.world.copy_from_writer(model.buffers())  # each process has running statistics of its own images
-        test = evaluate(model, self.test_feed, self.world)
-        validation = evaluate(model, self.validation_feed, self.world) if self.validation_feed else None
+        test = evaluate(self.tested, self.test_feed, self.world)
+        validation = evaluate(self.tested, self.validation_feed, self.world) if self.validation_feed else None
         self.progress.seconds = time.perf_counter() - self.begun
         evaluation = Evaluation(
             step=self.progress.step,
@@ -275,6 +339,7 @@ class Run:
         except (RuntimeError, ValueError) as error:
             message = "the model is not the one of the run: its tensors differ"
             raise ResumeError(message, str(error).splitlines()) from None
+        self.engine.forget()
         self.progress = Progress(**saved["progress"])
         own = self._own(saved)
         self.tally.restore(saved["tally"], own["sums"])

@@ -1,9 +1,10 @@
 """Optimizers as a recipe names them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resdsl.recipe import Recipe
 
@@ -29,6 +30,24 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def used_lr(optimizer: torch.optim.Optimizer) -> float:
     """The learning rate that the optimizer holds."""
     return float(optimizer.param_groups[0]["lr"])
+
+
+@contextmanager
+def lr_on_device(optimizer: torch.optim.Optimizer, lr: Tensor) -> Iterator[None]:
+    """Meanwhile the optimizer reads its learning rate from the device, where a graph can hold the reading.
+
+    Behind it the groups hold numbers again, as checkpoints do, so that those do not depend on how a run is computed.
+    """
+    before = [dict(group) for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        if "capturable" in group:
+            group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group, kept in zip(optimizer.param_groups, before, strict=True):
+            group.update({key: kept[key] for key in ("lr", "capturable") if key in kept})
 
 
 def _groups(parameters: Iterable[nn.Parameter], decay: float, *, everything: bool) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 
 from resdsl.train.colours import autocontrast, blend, equalize, gray, mean_gray, posterize, sharpness, solarize
+from resdsl.train.constants import constant
 
 OPERATIONS = (
     "identity",
@@ -125,7 +126,7 @@ def _matrices(
 def _moved(pixels: Tensor, matrices: Tensor) -> Tensor:
     """The nearest pixel of each place, 0 outside."""
     height, width = pixels.shape[2:]
-    half = torch.tensor([width / 2, height / 2], device=pixels.device)
+    half = constant((width / 2, height / 2), pixels.device)
     columns = torch.linspace((1 - width) / 2, (width - 1) / 2, width, device=pixels.device)
     rows = torch.linspace((1 - height) / 2, (height - 1) / 2, height, device=pixels.device)
     grid = torch.stack([*torch.meshgrid(columns, rows, indexing="xy"), torch.ones_like(pixels[0, 0])], dim=-1)

@@ -42,6 +42,7 @@ def write_start(
     files: Mapping[str, str],
     *,
     deterministic: bool,
+    engine: str = "plain",
     processes: int = 1,
 ) -> None:
     """arguments.json, spec.res, recipe.json, environment.json and `files`, texts by path, before the first step.
@@ -52,17 +53,17 @@ def write_start(
     replace_text(folder / "spec.res", spec_text)
     used = {"network": name, "hash": spec_hash, "recipe": recipe.as_dict(), "text": recipe.to_text()}
     replace_text(folder / "recipe.json", _json(used))
-    surroundings = environment(device, processes) | {"deterministic": deterministic, "resumed": []}
+    surroundings = environment(device, engine, processes) | {"deterministic": deterministic, "resumed": []}
     replace_text(folder / ENVIRONMENT, _json(surroundings))
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         replace_text(folder / path, text)
 
 
-def write_resumption(folder: Path, step: int, device: torch.device, processes: int = 1) -> None:
+def write_resumption(folder: Path, step: int, device: torch.device, engine: str, processes: int = 1) -> None:
     """Add to environment.json where and when the run went on, from which step."""
     begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    begun["resumed"].append({"step": step} | environment(device, processes))
+    begun["resumed"].append({"step": step} | environment(device, engine, processes))
     replace_text(folder / ENVIRONMENT, _json(begun))
 
 
@@ -112,8 +113,8 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
     return [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
 
 
-def environment(device: torch.device, processes: int = 1) -> dict[str, object]:
-    """Versions and hardware, for the record."""
+def environment(device: torch.device, engine: str, processes: int = 1) -> dict[str, object]:
+    """Versions and hardware, and how steps are computed, for the record."""
     on_gpu = device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -124,6 +125,7 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, object]:
         "precision": "bfloat16 autocast" if on_gpu else "float32",
         "threads": torch.get_num_threads(),
         "processes": processes,
+        "engine": engine,
     }
 
 

@@ -31,6 +31,7 @@ def guarded_turns(
     try:
         if is_new:
             run.save()  # so that there is a checkpoint whenever the run is killed
+        run.prepare()
         yield from run.turns(interrupt)
         return
     except NotFiniteError:
@@ -52,6 +53,7 @@ def _out_of_memory(run: Run, at_work: int) -> MemoryShortError:
         where = f"out of memory on {device} at iteration {step + 1:,} with {at_work} runs side by side"
         return MemoryShortError(f"{where}: take fewer seeds at once, or go on with this run when the others have ended")
     at_once = batch // run.recipe.accumulate // run.world.size
+    run.engine.forget()
     run.optimizer.zero_grad(set_to_none=True)
     release_memory()
 

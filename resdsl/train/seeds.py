@@ -11,6 +11,7 @@ from torch import nn
 from resdsl.recipe import Recipe, override
 from resdsl.train import record
 from resdsl.train.errors import ResumeError, TrainError
+from resdsl.train.fast import Pace, Regions, choose_engine
 from resdsl.train.lock import lock_folder
 from resdsl.train.loop import Result, seed_weights
 from resdsl.train.report import Reporter, SilentReporter
@@ -77,6 +78,8 @@ def train_seeds(
     arguments: Mapping[str, object] | None = None,
     files: Mapping[str, str] | None = None,
     tensorboard: bool = False,
+    engine: str = "auto",
+    regions: Regions | None = None,
 ) -> SeedsResult:
     """Train `seeds` models by the recipe with its seed, the next one and so on, all at once in one process.
 
@@ -106,6 +109,7 @@ def train_seeds(
         place_of=place_of,
         files=files or {},
         tensorboard=tensorboard,
+        pace=Pace(choose_engine(engine, torch.device(device)), regions),
     )
     shared = {word: value for word, value in (arguments or {}).items() if word != "seeds"}
     with ExitStack() as stack:

@@ -20,6 +20,7 @@ from resdsl.train.device import deterministic_kernels
 from resdsl.train.distributed import ALONE, World, check_batch
 from resdsl.train.errors import DataError, MemoryShortError, ResumeError, TrainError
 from resdsl.train.events import open_events, require_events
+from resdsl.train.fast import Pace, Regions, choose_engine
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.lock import lock_folder
 from resdsl.train.loop import Result, Run
@@ -56,6 +57,8 @@ def train(
     files: Mapping[str, str] | None = None,
     tensorboard: bool = False,
     world: World = ALONE,
+    engine: str = "auto",
+    regions: Regions | None = None,
 ) -> Result:
     """Train `model` by the recipe and leave everything about it in `run_dir`, which must be empty or new.
 
@@ -68,6 +71,8 @@ def train(
     `arguments`, plain values for JSON, are kept for whoever makes the model again, and so are `files`, texts by their
     paths in the run folder. Where tensorboard is installed its events are written, too; with `tensorboard` it must be.
     Each of several processes calls this with its own device and `world`; only one of them writes and reports.
+    `engine` says how steps are computed, one of ENGINES; `regions`, given what compiles a function, makes the maker of
+    a module of compiled parts that computes what another one does.
 
     Raises TrainError for the user's mistakes: data that are missing or do not fit, a folder in use, a lost run.
     """
@@ -85,6 +90,7 @@ def train(
         files=files or {},
         tensorboard=tensorboard,
         world=world,
+        pace=Pace(choose_engine(engine, torch.device(device)), regions),
     )
     order = Order(run_dir, recipe, lambda: model, reporter or SilentReporter(), resume, arguments or {})
     with open_session([order], common) as session:
@@ -110,6 +116,7 @@ class Common:
     place_of: Places | None
     files: Mapping[str, str]
     tensorboard: bool
+    pace: Pace
     world: World = ALONE
 
 
@@ -143,7 +150,7 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
         "hash": common.spec_hash,
         "auxiliary_weights": list(common.auxiliary_weights),
         "deterministic": common.deterministic,
-        "surroundings": same.surroundings(common.device, common.world.size),
+        "surroundings": same.surroundings(common.device, common.world.size) | {"engine": common.pace.engine},
     }
     with ExitStack() as stack:
         found: list[dict[str, Any] | None] = []
@@ -165,7 +172,9 @@ def open_session(orders: Sequence[Order], common: Common) -> Iterator["Session"]
             if saved is not None:
                 same.require_same_data(saved, who)
         stack.enter_context(deterministic_kernels(common.deterministic))
-        yield Session(orders, common, found, data, takes, who, stack)
+        session = Session(orders, common, found, data, takes, who, stack)
+        del data  # the session drops it, too, once its runs have the images on their device
+        yield session
 
 
 class Session:
@@ -197,6 +206,7 @@ class Session:
         with Interrupt() as interrupt:
             for order, saved in zip(self._orders, self._found, strict=True):
                 self._players.append(self._open(order, saved, interrupt))
+            del self._data
             wait_for_device(device)
             take_turns(self._players)
             wait_for_device(device)
@@ -237,6 +247,7 @@ class Session:
             common.device,
             common.auxiliary_weights,
             reporter,
+            common.pace,
             images_of=first,
             world=world,
         )
@@ -246,8 +257,8 @@ class Session:
         elif world.is_writer:
             texts = common.name, recipe, common.spec_text, common.spec_hash
             kept = order.arguments, common.files
-            deterministic = common.deterministic
-            record.write_start(folder, *texts, common.device, *kept, deterministic=deterministic, processes=world.size)
+            how: dict[str, Any] = {"deterministic": common.deterministic, "engine": common.pace.engine}
+            record.write_start(folder, *texts, common.device, *kept, processes=world.size, **how)
         if world.is_writer:
             if saved is not None:
                 record.keep_place(folder, common.data_dir)
@@ -327,6 +338,7 @@ def _tell_resumption(run: Run, saved: dict[str, Any]) -> None:
     for change in same.changes_of_surroundings(saved, run.identity):
         run.reporter.note(change)
     if run.world.is_writer:
-        record.write_resumption(run.folder, run.progress.step, device, run.world.size)
+        engine = run.identity["surroundings"]["engine"]
+        record.write_resumption(run.folder, run.progress.step, device, engine, run.world.size)
         # What was evaluated behind the checkpoint is evaluated again.
         record.replace_metrics(run.folder, run.metrics)

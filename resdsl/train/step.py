@@ -27,15 +27,41 @@ def make_step(
     feed: FeedBase,
     auxiliary_weights: Sequence[float],
     processes: int = 1,
+    *,
+    collect: Callable[[], None] = lambda: None,
 ) -> Step:
     """The function (inputs, targets) -> (mean loss of the main head, wrong images), both left on the device.
 
-    With `accumulate` the batch goes through the network in equal parts whose gradients are added up. Of `processes`
-    each takes its share of the batch, and has its own loss; the model then exchanges gradients with the last part.
+    With `accumulate` the batch goes through the network in equal parts whose gradients are added up; `collect` is
+    called behind each part. Of `processes` each takes its share of the batch, and has its own loss; the model then
+    exchanges gradients with the last part.
     """
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    add_gradients = make_gradients(model, recipe, feed, auxiliary_weights, processes, collect=collect)
+
+    def step(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        loss, wrong = add_gradients(inputs, targets)
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(trained, recipe.clip)
+        optimizer.step()
+        return loss, wrong
+
+    return step
+
+
+def make_gradients(
+    model: nn.Module,
+    recipe: Recipe,
+    feed: FeedBase,
+    auxiliary_weights: Sequence[float],
+    processes: int = 1,
+    *,
+    collect: Callable[[], None] = lambda: None,
+) -> Step:
+    """The part of a step that adds a batch's gradients to those of the weights, and changes no weight."""
     weights = (1.0, *auxiliary_weights)
     size = recipe.batch // recipe.accumulate // processes
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def part(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         with feed.precision():
@@ -46,20 +72,17 @@ def make_step(
         losses = [loss_of(logits, targets, recipe.label_smoothing) for logits in heads]
         total = sum((weight * loss for weight, loss in zip(weights[1:], losses[1:], strict=True)), start=losses[0])
         (total / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+        collect()
         return losses[0].detach(), wrong_images(heads[0].detach(), targets)
 
-    def step(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        optimizer.zero_grad(set_to_none=True)
+    def add_gradients(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         *parts, last = zip(inputs.split(size), targets.split(size), strict=True)  # type: ignore[no-untyped-call]
         with without_exchange(model):
             done = [part(*pieces) for pieces in parts]
         losses, wrong = zip(*done, part(*last), strict=True)
-        if recipe.clip is not None:
-            nn.utils.clip_grad_norm_(trained, recipe.clip)
-        optimizer.step()
         return torch.stack(losses).mean(), torch.stack(wrong).sum()
 
-    return step
+    return add_gradients
 
 
 def loss_of(logits: Tensor, targets: Targets, smoothing: float) -> Tensor:
@@ -100,14 +123,17 @@ class Tally:
 
     def __init__(self, device: torch.device, world: World = ALONE) -> None:
         self._world = world
-        self._sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss times images, wrong images
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss times images, wrong images
         self._images = 0
         self._window = self._read()
         self.begin_period()
 
     def add(self, loss: Tensor, wrong: Tensor, images: int) -> None:
-        """One step's mean loss and number of wrong images, of this process's share of `images`."""
-        self._sums += torch.stack([loss * (images // self._world.size), wrong])
+        """One step's mean loss over images and how many are wrong: the device's part, which a graph can hold."""
+        self.sums += torch.stack([loss * images, wrong])
+
+    def count(self, images: int) -> None:
+        """The host's part of it: the images of all processes."""
         self._images += images
 
     def window(self) -> Score:
@@ -131,13 +157,13 @@ class Tally:
 
     def own_sums(self) -> list[float]:
         """What this process alone has added up. Waits for the device."""
-        sums: list[float] = self._sums.tolist()
+        sums: list[float] = self.sums.tolist()
         return sums
 
     def restore(self, state: dict[str, Any], own_sums: Sequence[float]) -> None:
         """Be as the tally that `state` was taken of."""
         self._images = state["now"][2]
-        self._sums.copy_(torch.tensor(own_sums, dtype=torch.float64))
+        self.sums.copy_(torch.tensor(own_sums, dtype=torch.float64))
         self._window, self._period = tuple(state["window"]), tuple(state["period"])
         self._begun = time.perf_counter() - state["seconds"]
 
@@ -147,7 +173,7 @@ class Tally:
         return Period(_mean(self._period, now), now[2] - self._period[2], time.perf_counter() - self._begun)
 
     def _read(self) -> tuple[float, float, int]:
-        loss, wrong = self._world.sum(self._sums).tolist()
+        loss, wrong = self._world.sum(self.sums).tolist()
         return loss, wrong, self._images
 
 

@@ -14,6 +14,7 @@ from resdsl.train.data import FileSet, Images, ImageSet
 from resdsl.train.decode import Faults
 from resdsl.train.mix import Targets, mix_batch
 from resdsl.train.normalize import Normalization
+from resdsl.train.prefetch import CopiedAhead
 from resdsl.train.resizing import ImageSizes, Sides, resized
 from resdsl.train.shards import WHOLE, Shard
 from resdsl.train.streamed import BatchStream, Request, in_order, sample_pixels
@@ -138,7 +139,7 @@ def training_pixels(images: Images) -> Tensor | Iterable[Tensor]:
 
 
 class EpochDraws:
-    """The random numbers of a run's batches: a pure function of seed and step.
+    """The random numbers of a run's batches, on the CPU: a pure function of seed and step.
 
     Each epoch is a new permutation of all images. A batch that reaches the end of an epoch goes on with the next
     one, so all batches have the same size and none is left out. Of each batch only the images of the shard are given.
@@ -151,12 +152,11 @@ class EpochDraws:
         images: int,
         seed: int,
         batch: int,
-        device: torch.device,
         shard: Shard = WHOLE,
     ) -> None:
-        self._rows = None if shard.size == 1 else shard.rows(batch).to(device)
+        self._rows = None if shard.size == 1 else shard.rows(batch)
         self._augment, self._mix, self._images, self._seed = augment, mix, images, seed
-        self._batch, self._device = batch, device
+        self._batch = batch
         self._drawn: dict[int, Draws] = {}
 
     def of_step(self, step: int) -> Draws:
@@ -179,62 +179,84 @@ class EpochDraws:
             draws = draw_epoch(self._augment, self._images, self._seed, epoch, self._mix)
             # A batch needs at most the epoch before this one besides.
             self._drawn = {old: kept for old, kept in self._drawn.items() if old == epoch - 1}
-            self._drawn[epoch] = draws.to(self._device)
+            self._drawn[epoch] = draws
         return self._drawn[epoch]
 
 
-class TrainingStream:
-    """The batches of a run, from memory: a pure function of the recipe's seed and the step."""
+Fetched = tuple[Tensor, Tensor]  # pixels (batch, C, H, W) in uint8 and labels (batch,) of a step, on the device
 
-    def __init__(self, feed: Feed, recipe: Recipe, shard: Shard = WHOLE) -> None:
-        self.feed = feed
-        self.recipe = recipe
-        self.pieces = shard.pieces
+
+class StreamBase:
+    """What the two streams have in common: the batches of a run, a pure function of the recipe's seed and the step."""
+
+    def __init__(self, recipe: Recipe, augment: tuple[Call, ...], feed: "AnyFeed", shard: Shard) -> None:
+        self.recipe, self.augment, self.shard = recipe, augment, shard
+        self.device = feed.device
         images = len(feed.labels)
         self.sizes = ImageSizes(recipe, images, feed.shape[1:])
-        self.draws = EpochDraws(recipe.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device, shard)
+        self.draws = EpochDraws(augment, recipe.mix, images, recipe.seed, recipe.batch, shard)
 
-    def batch(self, step: int) -> tuple[Tensor, Targets]:
-        """Inputs (batch, C, H, W) and targets of a step, counted from 0."""
-        draws = self.draws.of_step(step)
-        pixels, labels = self.feed.pixels[draws.order], self.feed.labels[draws.order]
-        sides, mix = self.sizes.at(step), self.recipe.mix
-        return self.feed.training_batch(pixels, labels, self.recipe.augment, draws, mix, sides, self.pieces)
-
-    def form(self, step: int) -> object:
-        """Batches of steps with equal forms have equal shapes."""
+    def form(self, step: int) -> Sides:
+        """Height and width of the inputs: batches of steps of equal form have equal shapes."""
         return self.sizes.at(step)
 
-    def close(self) -> None:
-        """There is nothing to end."""
+    def fetch(self, step: int) -> Fetched | None:
+        """What the host must bring for a step; None where all is on the device. Raises DataError."""
+        raise NotImplementedError
 
-
-class StreamedTraining:
-    """The batches of a run, from files: the same function of seed and step, prepared ahead while steps follow."""
-
-    def __init__(self, feed: StreamedFeed, recipe: Recipe, shard: Shard = WHOLE) -> None:
-        self.feed = feed
-        self.recipe = recipe
-        self.shard = shard
-        images = len(feed.labels)
-        self.sizes = ImageSizes(recipe, images, feed.shape[1:])
-        self.augment = split_augment(recipe.augment)[1]
-        self.draws = EpochDraws(self.augment, recipe.mix, images, recipe.seed, recipe.batch, feed.device, shard)
-        self._next = -1
-        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+    def make(self, form: Sides, draws: Draws, fetched: Fetched | None) -> tuple[Tensor, Targets]:
+        """Inputs (batch, C, H, W) and targets of draws on the device and what was fetched: no look at any number, so
+        that a graph of the device's work can hold it.
+        """
+        raise NotImplementedError
 
     def batch(self, step: int) -> tuple[Tensor, Targets]:
         """Inputs (batch, C, H, W) and targets of a step, counted from 0. Raises DataError."""
+        draws = self.draws.of_step(step).to(self.device)
+        return self.make(self.form(step), draws, self.fetch(step))
+
+    def close(self) -> None:
+        """End what was begun for the steps to come."""
+
+
+class TrainingStream(StreamBase):
+    """The batches of a run, from memory."""
+
+    def __init__(self, feed: Feed, recipe: Recipe, shard: Shard = WHOLE) -> None:
+        super().__init__(recipe, recipe.augment, feed, shard)
+        self.feed = feed
+
+    def fetch(self, step: int) -> None:
+        """The images are on the device already."""
+
+    def make(self, form: Sides, draws: Draws, fetched: Fetched | None) -> tuple[Tensor, Targets]:
+        """The images of the draws' order, augmented and mixed."""
+        pixels, labels = self.feed.pixels[draws.order], self.feed.labels[draws.order]
+        mix, pieces = self.recipe.mix, self.shard.pieces
+        return self.feed.training_batch(pixels, labels, self.augment, draws, mix, form, pieces)
+
+
+class StreamedTraining(StreamBase):
+    """The batches of a run, from files: prepared ahead while steps follow."""
+
+    def __init__(self, feed: StreamedFeed, recipe: Recipe, shard: Shard = WHOLE) -> None:
+        super().__init__(recipe, split_augment(recipe.augment)[1], feed, shard)
+        self.feed = feed
+        self._next = -1
+        self._batches: Iterator[Fetched] = iter(())
+
+    def fetch(self, step: int) -> Fetched:
+        """Pixels and labels as the workers give them, where steps follow one another without delay."""
         if step != self._next:
             self._begin(step)
-        pixels, labels = next(self._batches)
         self._next = step + 1
-        draws, sides, mix = self.draws.of_step(step), self.sizes.at(step), self.recipe.mix
-        return self.feed.training_batch(pixels, labels, self.augment, draws, mix, sides, self.shard.pieces)
+        return next(self._batches)
 
-    def form(self, step: int) -> object:
-        """Batches of steps with equal forms have equal shapes."""
-        return self.sizes.at(step)
+    def make(self, form: Sides, draws: Draws, fetched: Fetched | None) -> tuple[Tensor, Targets]:
+        """What was fetched, augmented and mixed."""
+        assert fetched is not None
+        mix, pieces = self.recipe.mix, self.shard.pieces
+        return self.feed.training_batch(*fetched, self.augment, draws, mix, form, pieces)
 
     def close(self) -> None:
         """End the workers."""
@@ -244,12 +266,13 @@ class StreamedTraining:
         self.close()
         files, recipe = self.feed.files, self.recipe
         # Requests run ahead of the steps, so that they have draws of their own; only the order is needed.
-        orders = EpochDraws((), None, len(files), recipe.seed, recipe.batch, torch.device("cpu"), self.shard)
+        orders = EpochDraws((), None, len(files), recipe.seed, recipe.batch, self.shard)
         requests = _Requests(orders, step)
         images = len(self.shard.rows(recipe.batch))
-        self._batches = BatchStream(
+        batches = BatchStream(
             files, files.view, recipe.seed, requests, self.feed.device, self.feed.faults, batch=images
         )
+        self._batches = CopiedAhead(batches, self.feed.device) if self.feed.on_gpu else batches
 
 
 class _Requests:

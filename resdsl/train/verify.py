@@ -13,6 +13,7 @@ from resdsl.train.checkpoint import keep_checkpoint, load_newest
 from resdsl.train.data import network_input
 from resdsl.train.device import deterministic_kernels
 from resdsl.train.errors import TrainError
+from resdsl.train.fast import Pace, Regions, choose_engine
 from resdsl.train.loop import Run, seed_weights
 from resdsl.train.report import Reporter, SilentReporter
 from resdsl.train.resizing import check_resizing
@@ -34,6 +35,8 @@ def verify_resume(
     deterministic: bool = False,
     reporter: Reporter | None = None,
     steps: int = STEPS,
+    engine: str = "auto",
+    regions: Regions | None = None,
 ) -> str | None:
     """Train `steps` steps in one go, and again with a checkpoint, another model and a restart halfway.
 
@@ -42,13 +45,14 @@ def verify_resume(
     """
     device = torch.device(device)
     reporter = reporter or SilentReporter()
+    pace = Pace(choose_engine(engine, device), regions)
     takes = network_input(input_shape, recipe.data)
     data = open_data(recipe, takes, classes, data_dir, device, reporter)
     check_resizing(make_model, recipe, takes, data.train)
 
     def make_run(seed: int, folder: Path) -> Run:
         seed_weights(seed)
-        return Run(make_model(), recipe, folder, data, takes, device, auxiliary_weights, reporter)
+        return Run(make_model(), recipe, folder, data, takes, device, auxiliary_weights, reporter, pace)
 
     with tempfile.TemporaryDirectory(prefix="resdsl-") as name, deterministic_kernels(deterministic):
         folder = Path(name)

@@ -210,8 +210,8 @@ def children(process: int) -> list[int]:
 def test_the_shares_are_the_batch(size: int, parts: int) -> None:
     """Part by part: what the processes see in a part is what one process sees in it."""
     augment, mix = CROPPED, Call("mixup", (("alpha", 0.2), ("p", 1.0)))
-    whole = EpochDraws(augment, mix, 100, 1, 48, CPU)
-    shards = [EpochDraws(augment, mix, 100, 1, 48, CPU, Shard(rank, size, parts)) for rank in range(size)]
+    whole = EpochDraws(augment, mix, 100, 1, 48)
+    shards = [EpochDraws(augment, mix, 100, 1, 48, Shard(rank, size, parts)) for rank in range(size)]
     for step in (0, 1, 2, 3, 4):  # over the ends of epochs
         draws = [shard.of_step(step) for shard in shards]
         joined = torch.stack([shard.order.view(parts, -1) for shard in draws], dim=1)

@@ -242,7 +242,7 @@ def test_the_moving_average_is_torchs() -> None:
     for step in range(5):
         with torch.no_grad():
             model.weight.add_(torch.randn(2, 3))
-        ours.update(step)
+        ours.update(torch.tensor(ours.decay_at(step)))
         theirs.update_parameters(model)
     for kept, expected in zip(ours.model.parameters(), theirs.module.parameters(), strict=True):
         assert torch.allclose(kept, expected, atol=1e-6)

@@ -93,7 +93,7 @@ def test_the_average_may_begin_with_a_short_memory() -> None:
     with torch.no_grad():
         start = model.weight.item()
         model.weight.add_(1)
-    average.update(0)
+    average.update(torch.tensor(average.decay_at(0)))
     assert next(average.model.parameters()).item() == pytest.approx(start + 0.9)
 
 

@@ -291,7 +291,7 @@ def test_weight_average(make_net: MakeNet) -> None:
         for parameter in model.parameters():
             parameter.add_(1)
         next(model.buffers()).fill_(5)
-    average.update(0)
+    average.update(torch.tensor(average.decay_at(0)))
     for old, kept in zip(start, average.model.parameters(), strict=True):
         assert torch.allclose(kept, old + 0.25, atol=1e-6)
     assert next(average.model.buffers()).eq(5).all()
