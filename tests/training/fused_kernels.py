@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
+import resdsl
+from resdsl.emit.torch_regions import RegionMaker
+from resdsl.train.fast import FastModels, Pace
 from resdsl.train.kernels import match, tuning
 from resdsl.train.kernels.chain import fused_chain
 from resdsl.train.kernels.match import FusedChain, find_chains, fuse
 
+SPECS = Path(__file__).parents[2] / "specs"
 Results = dict[str, Tensor]
 
 
@@ -214,6 +219,36 @@ def test_training_stays_close_to_the_plain_path(monkeypatch: pytest.MonkeyPatch)
     assert calls == 4 * [3]
     assert losses["plain"][-1] < losses["plain"][0] - 0.3
     assert losses["fused"] == pytest.approx(losses["plain"], abs=0.03)
+
+
+def test_regions_compiled_around_the_chains_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--engine fused` has it, the weights cast for all layers at once."""
+    for filters in (32, 64):  # those of the first stage will do
+        monkeypatch.delitem(tuning.TILINGS, filters)
+    model = resdsl.load(SPECS / "families" / "resnet_cifar.res", n=2).to_torch()
+    calls: list[object] = []
+
+    def backend(graph: fx.GraphModule, _: object) -> fx.GraphModule:
+        calls.append(graph)
+        return graph
+
+    pace = Pace("fused", regions=RegionMaker, backend=backend)
+    twin = FastModels(pace, half=True).twin(model)
+    images = torch.randn(4, 3, 16, 8, generator=torch.Generator().manual_seed(4))
+    gradients = []
+    for module in (model, twin):
+        with torch.autocast("cpu", torch.bfloat16):
+            module(images).float().square().mean().backward()
+        twin.collect()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters()})
+        model.zero_grad(set_to_none=True)
+    assert len(calls) > 3
+    assert sum(isinstance(module, FusedChain) for module in twin.modules()) == 1
+    for name, gradient in gradients[0].items():
+        found = gradients[1][name]
+        assert gradient is not None
+        assert found is not None
+        assert nn.functional.cosine_similarity(found.flatten(), gradient.flatten(), dim=0) > 0.9, name
 
 
 def test_other_modes_are_computed_by_the_layers() -> None:
