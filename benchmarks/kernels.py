@@ -176,13 +176,21 @@ def _try(task: tuple[int, int, int, str, Tiling]) -> float:
         return float("inf")
 
 
+def _varied(tiling: Tiling, name: str, value: int) -> Tiling:
+    """With another value in one field; with other packs the tiles hold as many values as before."""
+    if name != "pack":
+        return replace(tiling, **{name: value})
+    tile, weight_tile = (max(16, old * tiling.pack // value) for old in (tiling.tile, tiling.weight_tile))
+    return replace(tiling, pack=value, tile=tile, weight_tile=weight_tile)
+
+
 def tune(filters: int, side: int, batch: int, device: str, workers: int) -> Tiling:
     """The fastest tiling found field by field; processes side by side compile, then each is timed alone."""
     best = TILINGS[filters]
     least = _try((filters, side, batch, device, best))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for name, values in TRIED.items():
-            others = [replace(best, **{name: value}) for value in values if value != getattr(best, name)]
+            others = [_varied(best, name, value) for value in values if value != getattr(best, name)]
             tasks = [(filters, side, batch, device, tiling) for tiling in others]
             pool.map(_try, tasks, chunksize=1)
             for task in tasks:
