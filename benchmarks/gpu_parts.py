@@ -17,7 +17,7 @@ from benchmarks.gpu import Done, Part, Plan, Row
 
 CIFAR, IMAGENET = "specs/cifar_resnets.res", "specs/resnet50.res"
 ITERATIONS, BATCH = 64_000, 128
-ENGINES = ("plain", "graph", "compiled")
+ENGINES = ("plain", "graph", "compiled", "fused")
 SEEDS, SEED_ITERATIONS = 5, 3_000
 TRAINED = ("resnet20", "resnet56", "resnet110", "plain20", "plain56")
 RECORD = 7_943  # images a second of the MLPerf record for ResNet-50 on one H200

@@ -35,9 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     parser.add_argument(
         "--engine",
-        choices=("auto", "plain", "graph", "compiled"),
+        choices=("auto", "plain", "graph", "compiled", "fused"),
         default="auto",
-        help="steps one by one, or on a GPU as one graph, or that of compiled blocks (default: the fastest there is)",
+        help="steps one by one, or on a GPU as one graph, that of compiled blocks, or with fused kernels, which are "
+        "not measured yet (default: the fastest there is but for these)",
     )
     parser.add_argument(
         "--tensorboard",

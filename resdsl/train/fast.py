@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from resdsl.recipe import Recipe
 from resdsl.train.agreement import first_apart, gradients_apart
 from resdsl.train.engine import FastPath
 from resdsl.train.errors import TrainError
 from resdsl.train.evaluate import main_output
+from resdsl.train.kernels.match import fuse
 from resdsl.train.mix import Targets
 from resdsl.train.record_graph import CudaRecorder, Recorder
 from resdsl.train.step import make_gradients, make_step
 from resdsl.train.stream import FeedBase
 from resdsl.train.twin import Twin
 
-PLAIN, GRAPH, COMPILED = "plain", "graph", "compiled"
-ENGINES = ("auto", PLAIN, GRAPH, COMPILED)
+PLAIN, GRAPH, COMPILED, FUSED = "plain", "graph", "compiled", "fused"
+ENGINES = ("auto", PLAIN, GRAPH, COMPILED, FUSED)
 
 Function = Callable[..., Any]
 # Given what compiles a function, it gives what makes a module of compiled parts, equal ones compiled once.
@@ -51,23 +52,28 @@ def choose_engine(name: str, device: torch.device) -> str:
     if device.type != "cuda":
         raise TrainError(f"--engine {name} needs a GPU: on the CPU steps are computed one by one")
     can_compile = find_spec("triton") is not None and shutil.which(os.environ.get("CC", "cc")) is not None
-    if name == COMPILED and not can_compile:
-        raise TrainError("--engine compiled needs Triton and a C compiler; --engine graph does without")
+    if name in (COMPILED, FUSED) and not can_compile:
+        raise TrainError(f"--engine {name} needs Triton and a C compiler; --engine graph does without")
     return (COMPILED if can_compile else GRAPH) if name == "auto" else name
 
 
 class FastModels:
-    """Makes the modules that a fast path computes with: twins of the run's, compiled where that is the choice."""
+    """Makes the modules that a fast path computes with: twins of the run's, compiled where that is the choice.
+
+    With "fused", chains of blocks for which there are kernels are computed by these, and what is left is compiled.
+    """
 
     def __init__(self, pace: Pace, *, half: bool) -> None:
-        self._half = half
+        self._half, self._fuses = half, pace.engine == FUSED
         self._in_regions: Callable[[nn.Module], nn.Module] | None = None
-        if pace.engine == COMPILED:
+        if pace.engine in (COMPILED, FUSED):
             self._in_regions = _maker(pace.regions, pace.backend)
 
     def twin(self, model: nn.Module) -> Twin:
         """A twin of a model."""
         twin = Twin(model, half=self._half)
+        if self._fuses and isinstance(twin.net, fx.GraphModule):
+            twin.net = fuse(twin.net)
         if self._in_regions is not None:
             twin.net = self._in_regions(twin.net)
             twin.net.train(model.training)

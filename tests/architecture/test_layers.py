@@ -39,6 +39,7 @@ OWNERS = {
     "networkx": ("resdsl.ir.graph",),
     "numpy": ("resdsl.emit.torch_", "resdsl.train.", "resdsl.weights."),
     "torch": ("resdsl.emit.torch_", "resdsl.train.", "resdsl.weights.", "resdsl.transfer.", "resdsl.vision"),
+    "triton": ("resdsl.train.kernels.",),
     "h5py": ("resdsl.weights.keras_file",),
     "safetensors": ("resdsl.weights.plain_files", "resdsl.weights.save"),
     "torchvision": ("resdsl.train.", "resdsl.vision", "resdsl.weights.peers"),
