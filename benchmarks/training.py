@@ -17,9 +17,11 @@ import resdsl
 from benchmarks.front_end import SPECS
 from benchmarks.measure import Ratio, compare
 from benchmarks.plain import PlainLoop
+from resdsl.emit.torch_regions import RegionMaker
 from resdsl.recipe import Recipe
 from resdsl.train import SilentReporter, train
 from resdsl.train.data import DataSet, ImageSet, network_input
+from resdsl.train.fast import Pace, choose_engine
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.loop import Run, seed_weights
 from resdsl.train.session import open_data
@@ -51,11 +53,14 @@ class Setting:
         seed_weights(self.recipe.seed)
         return resdsl.load(CIFAR_SPEC, self.network).to_torch(init=self.recipe.init)
 
-    def run(self, folder: Path, device: torch.device, **options: Any) -> Run:
-        """The runner, ready to train."""
+    def run(self, folder: Path, device: torch.device) -> Run:
+        """The runner with its fastest engine, ready to train."""
         shape = resdsl.load(CIFAR_SPEC, self.network).input_shape
         takes = network_input(shape, self.recipe.data)
-        return Run(self.model(), self.recipe, folder, self.data, takes, device, (), SilentReporter(), **options)
+        pace = Pace(choose_engine("auto", device), RegionMaker)
+        run = Run(self.model(), self.recipe, folder, self.data, takes, device, (), SilentReporter(), pace)
+        run.prepare()
+        return run
 
 
 def open_setting(network: str, images: str | None, *, has_validation: bool = True, **changes: Any) -> Setting:

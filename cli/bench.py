@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", metavar="S", type=_seconds, default=5.0, help="of measuring for each figure (default: 5)"
     )
     parser.add_argument("--rounds", metavar="N", type=_count, default=5, help="in turn with others (default: 5)")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "plain", "graph", "compiled"),
+        default="auto",
+        help="how the runner computes its steps, as for `resdsl train` (default: auto)",
+    )
     parser.add_argument("--only", choices=("training", "inference"), help="(default: both)")
     parser.add_argument(
         "--setting", metavar="LINE", action="append", default=[], help="a line of a recipe, as for `resdsl train`"
@@ -76,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(net: Net, classes: int, args: argparse.Namespace) -> int:
+    from resdsl.emit.torch_regions import RegionMaker
     from resdsl.recipe import RecipeError
     from resdsl.train import TrainError, choose_device
     from resdsl.train.bench import Other, bench, bench_recipe
@@ -99,6 +106,8 @@ def _measure(net: Net, classes: int, args: argparse.Namespace) -> int:
             rounds=args.rounds,
             kinds=(args.only,) if args.only else ("training", "inference"),
             name=f"resdsl:{net.name}",
+            engine=args.engine,
+            regions=RegionMaker,
             note=console.print_note if console.colored else lambda text: None,
         )
     except (RecipeError, TrainError, WeightsError) as error:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from torch import nn
 from resdsl.recipe import Recipe
 from resdsl.train.bench_plain import Other, how_plain, plain_job
 from resdsl.train.bench_subject import INFERENCE, TRAINING, WARM_UP, Job, Subject, bench_recipe, too_large
+from resdsl.train.fast import Pace, Regions, choose_engine
 from resdsl.train.memory import is_out_of_memory, release_memory
 
 __all__ = ["Measured", "Other", "bench", "bench_recipe"]
@@ -63,15 +63,17 @@ def bench(
     kinds: Sequence[str] = (TRAINING, INFERENCE),
     name: str = "resdsl",
     note: Callable[[str], None] = lambda text: None,
-    **options: Any,
+    engine: str = "auto",
+    regions: Regions | None = None,
 ) -> list[Measured]:
     """Measure training, then inference, or which of them `kinds` names, of each network in turn.
 
-    A figure takes `seconds` in all, in `rounds` rounds. `recipe` is one of bench_recipe; `options` go to Run. Raises
-    DataError for a network that takes no images of one size, MemoryShortError where the batch does not fit, with the
-    largest that does.
+    A figure takes `seconds` in all, in `rounds` rounds. `recipe` is one of bench_recipe; `engine` and `regions` are as
+    for `train`. Raises DataError for a network that takes no images of one size, MemoryShortError where the batch does
+    not fit, with the largest that does.
     """
-    subject = Subject(make_model, recipe, classes, input_shape, device, auxiliary_weights, options)
+    pace = Pace(choose_engine(engine, device), regions)
+    subject = Subject(make_model, recipe, classes, input_shape, device, auxiliary_weights, pace)
     found = []
     for kind in kinds:
         ours = Measured(name, kind, subject.how)

@@ -15,6 +15,7 @@ from resdsl.recipe_types import Call
 from resdsl.train.data import DataSet, ImageSet, NetworkInput, network_input
 from resdsl.train.errors import DataError, MemoryShortError
 from resdsl.train.evaluate import evaluate
+from resdsl.train.fast import Pace
 from resdsl.train.loop import WINDOW, NotFiniteError, Run, seed_weights
 from resdsl.train.memory import largest_batch, release_memory
 from resdsl.train.report import SilentReporter
@@ -60,17 +61,18 @@ class Subject:
         input_shape: tuple[object, ...],
         device: torch.device,
         auxiliary_weights: Sequence[float],
-        options: dict[str, Any],
+        pace: Pace,
     ) -> None:
         self.takes = network_input(input_shape, recipe.data)
         self.recipe, self.device, self.auxiliary_weights = recipe, device, auxiliary_weights
-        self._make_model, self._classes, self._options = make_model, classes, options
+        self._make_model, self._classes, self._pace = make_model, classes, pace
         self.place = Place(device, alone=True)  # as every run has it
         self.shape = _image_shape(self.takes)
         self.images = self._make_images(recipe.batch)
         wait_for_device(device)
         bf16 = device.type == "cuda"
-        self.how = "the runner, bf16, channels_last" if bf16 else "the runner, float32"
+        engine = f"engine {self._pace.engine}"
+        self.how = f"the runner, {engine}, bf16, channels_last" if bf16 else f"the runner, {engine}, float32"
 
     def _make_images(self, batch: int) -> ImageSet:
         """Some epochs' worth on a small scale: a new order is drawn about as rarely as with a real set."""
@@ -84,15 +86,16 @@ class Subject:
     def run(self, recipe: Recipe) -> Run:
         """A run of the recipe on these images; it never writes to its folder."""
         seed_weights(recipe.seed)
-        few = self.images.take(torch.arange(2, device=self.device))
+        few = self.images.take(torch.arange(recipe.batch, device=self.device))  # as many as will be tested at once
         data = DataSet(tuple(map(str, range(self._classes))), self.images, None, few)
         options = (data, self.takes, self.device, self.auxiliary_weights, SilentReporter())
-        return Run(self._make_model(), recipe, Path(), *options, **self._options)
+        return Run(self._make_model(), recipe, Path(), *options, pace=self._pace)
 
     def job(self, kind: str) -> Job:
         """What the runner does for training or for the test."""
         with self.place:
             run = self.run(self.recipe)
+            run.prepare()
             work = self._training_job(run) if kind == TRAINING else self._inference_job(run)
 
         def in_its_place(batches: int) -> None:
@@ -117,7 +120,7 @@ class Subject:
 
         def infer(batches: int) -> None:
             feed.batches = batches
-            evaluate(run.model, feed)
+            evaluate(run.tested, feed)
 
         return infer
 
@@ -154,7 +157,7 @@ def too_large(subject: Subject, kind: str) -> MemoryShortError:
             for _ in range(WARM_UP):
                 run.advance()
         else:
-            evaluate(run.model, _Batches(images, run.train_feed))
+            evaluate(run.tested, _Batches(images, run.train_feed))
         release_memory()
 
     with subject.place:
