@@ -7,6 +7,7 @@ import platform
 from functools import partial
 
 from .console import Console
+from .device import add_device_options, set_up_libraries
 from .options import add_network_options, open_network
 
 TYPE_CHECKING = False
@@ -29,17 +30,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="the spec")
     add_network_options(parser)
     parser.add_argument("--batch", metavar="N", type=_count, help="images in a step (default: the recipe's, or 128)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    add_device_options(parser)
     parser.add_argument(
         "--seconds", metavar="S", type=_seconds, default=5.0, help="of measuring for each figure (default: 5)"
     )
     parser.add_argument("--rounds", metavar="N", type=_count, default=5, help="in turn with others (default: 5)")
-    parser.add_argument(
-        "--engine",
-        choices=("auto", "plain", "graph", "compiled"),
-        default="auto",
-        help="how the runner computes its steps, as for `resdsl train` (default: auto)",
-    )
     parser.add_argument("--only", choices=("training", "inference"), help="(default: both)")
     parser.add_argument(
         "--setting", metavar="LINE", action="append", default=[], help="a line of a recipe, as for `resdsl train`"
@@ -84,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
 def _measure(net: Net, classes: int, args: argparse.Namespace) -> int:
     from resdsl.emit.torch_regions import RegionMaker
     from resdsl.recipe import RecipeError
+
+    set_up_libraries()
     from resdsl.train import TrainError, choose_device
     from resdsl.train.bench import Other, bench, bench_recipe
     from resdsl.weights.errors import WeightsError

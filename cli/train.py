@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from .console import Console
+from .device import add_device_options, set_up_libraries
 from .options import add_network_options, open_network
 from .recipe_example import example_recipe
 from .together import is_one_of_several, reporter_of, run_together
@@ -32,14 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_network_options(parser)
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder, tar or packed file with the images")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the run folder (default: runs/NETWORK)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    parser.add_argument(
-        "--engine",
-        choices=("auto", "plain", "graph", "compiled", "fused"),
-        default="auto",
-        help="steps one by one, or on a GPU as one graph, that of compiled blocks, or with fused kernels, which are "
-        "not measured yet (default: the fastest there is but for these)",
-    )
+    add_device_options(parser)
     parser.add_argument(
         "--tensorboard",
         action="store_true",
@@ -164,9 +158,7 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace, wo
     from .seeds import SeedsProgress, conclude_seeds
 
     console: Console = args.console
-    if args.deterministic:
-        # Else cuBLAS may add up in another order each time; it looks when the process first uses a GPU.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    set_up_libraries(deterministic=args.deterministic)
     try:
         device = choose_device(args.device)
         if world is not None:

@@ -1,12 +1,10 @@
 """The choice of how steps are computed, and what each choice needs to be made."""
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,7 +49,7 @@ def choose_engine(name: str, device: torch.device) -> str:
         raise TrainError(f"--engine {name} is for one process: several exchange gradients, which it does not")
     if device.type != "cuda":
         raise TrainError(f"--engine {name} needs a GPU: on the CPU steps are computed one by one")
-    can_compile = find_spec("triton") is not None and shutil.which(os.environ.get("CC", "cc")) is not None
+    can_compile = find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
     if name in (COMPILED, FUSED) and not can_compile:
         raise TrainError(f"--engine {name} needs Triton and a C compiler; --engine graph does without")
     return (COMPILED if can_compile else GRAPH) if name == "auto" else name
@@ -140,7 +138,6 @@ def _maker(regions: Regions | None, backend: Function | None) -> Callable[[nn.Mo
 def _compiled(function: Function, backend: Function | None) -> Function:
     if backend is not None:
         return torch.compile(function, backend=backend, dynamic=False)
-    keep_compiled_code()
     # Random numbers as the plain path draws them, so that dropout can be compared, and resumed on either path.
     return torch.compile(function, dynamic=False, options={"fallback_random": True})
 
@@ -148,9 +145,3 @@ def _compiled(function: Function, backend: Function | None) -> Function:
 def _whole(wrap: Callable[[Function], Function], model: nn.Module) -> nn.Module:
     model.forward = wrap(model.forward)
     return model
-
-
-def keep_compiled_code() -> None:
-    """Let compiled code outlive the process and a restart of the machine, unlike in torch's place for it."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(caches / "resdsl" / "inductor"))

@@ -1,5 +1,6 @@
 """Images on the device they are trained on, as batches."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -186,7 +187,7 @@ class EpochDraws:
 Fetched = tuple[Tensor, Tensor]  # pixels (batch, C, H, W) in uint8 and labels (batch,) of a step, on the device
 
 
-class StreamBase:
+class StreamBase(ABC):
     """What the two streams have in common: the batches of a run, a pure function of the recipe's seed and the step."""
 
     def __init__(self, recipe: Recipe, augment: tuple[Call, ...], feed: "AnyFeed", shard: Shard) -> None:
@@ -200,21 +201,22 @@ class StreamBase:
         """Height and width of the inputs: batches of steps of equal form have equal shapes."""
         return self.sizes.at(step)
 
+    @abstractmethod
     def fetch(self, step: int) -> Fetched | None:
         """What the host must bring for a step; None where all is on the device. Raises DataError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make(self, form: Sides, draws: Draws, fetched: Fetched | None) -> tuple[Tensor, Targets]:
         """Inputs (batch, C, H, W) and targets of draws on the device and what was fetched: no look at any number, so
         that a graph of the device's work can hold it.
         """
-        raise NotImplementedError
 
     def batch(self, step: int) -> tuple[Tensor, Targets]:
         """Inputs (batch, C, H, W) and targets of a step, counted from 0. Raises DataError."""
         draws = self.draws.of_step(step).to(self.device)
         return self.make(self.form(step), draws, self.fetch(step))
 
+    @abstractmethod
     def close(self) -> None:
         """End what was begun for the steps to come."""
 
@@ -234,6 +236,9 @@ class TrainingStream(StreamBase):
         pixels, labels = self.feed.pixels[draws.order], self.feed.labels[draws.order]
         mix, pieces = self.recipe.mix, self.shard.pieces
         return self.feed.training_batch(pixels, labels, self.augment, draws, mix, form, pieces)
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
 class StreamedTraining(StreamBase):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from resdsl.cli import device
 from resdsl.recipe import Recipe
 from resdsl.recipe_types import Call
 from resdsl.train import TrainError, fast, session, train, verify_resume
@@ -190,6 +191,7 @@ def test_evaluations_by_the_twin(make_net: MakeNet) -> None:
 
 
 def test_the_choice_of_an_engine(tmp_path: Path, make_recipe: Make, make_net: MakeNet) -> None:
+    assert ENGINES == device._ENGINES
     assert [choose_engine(name, CPU) for name in ENGINES[:2]] == ["plain", "plain"]
     for name in ENGINES[2:]:
         with pytest.raises(TrainError, match="needs a GPU"):

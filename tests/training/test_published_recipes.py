@@ -140,8 +140,8 @@ def test_the_rate_of_resnet110_through_all_its_steps(tmp_path: Path, monkeypatch
         error = 0.85 if len(used) <= 375 else 0.75  # at 400 the last 25 steps lie below 80 %
         return torch.tensor(1.0), torch.tensor(128 * error)
 
-    monkeypatch.setattr(run, "step", step)
-    monkeypatch.setattr(run.stream, "batch", lambda step: (pixels[:1], images.labels[:1]))
+    monkeypatch.setattr(run.engine, "_step", step)
+    monkeypatch.setattr(run.stream, "make", lambda form, draws, fetched: (pixels[:128], images.labels[:128]))
     with Interrupt() as interrupt:
         for _ in run.turns(interrupt):
             pass
