@@ -68,15 +68,6 @@ def kind_of(name: str) -> str:
     return "channels" if name in _CHANNELS else name
 
 
-def index_text(call: TorchCall, leaf: Leaf) -> str:
-    """`[:, :, ::2, ::2]`"""
-    parts = []
-    for part in call.args:
-        step = "" if part.step is None else leaf("stride", part.step)
-        parts.append(":" if not step else f"::{step}" if step.isdecimal() else f":: {step}")
-    return f"[{', '.join(parts)}]"
-
-
 def _text(value: Any, kind: str, leaf: Leaf) -> str:
     if isinstance(value, str):
         return _quoted(value)

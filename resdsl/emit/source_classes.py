@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from resdsl.emit.source_calls import Leaf, arguments, index_text, number_text
+from resdsl.emit.source_calls import Leaf, arguments, number_text
 from resdsl.emit.source_items import Item, Steps, needed_nodes, steps_of
 from resdsl.emit.source_parameters import Hole, Parameter, find_parameters
 from resdsl.emit.torch_names import class_name
@@ -76,8 +76,7 @@ class Classes:
         if item.template is not None:
             return f"{self.use_of(item.template).source.name}({', '.join(self.arguments(item, leaf))})"
         assert item.call is not None
-        text = index_text(item.call, leaf) if item.call.kind == "index" else ", ".join(self.arguments(item, leaf))
-        return f"{item.call.kind} {item.call.target}({text})"
+        return f"{item.call.kind} {item.call.target}({', '.join(self.arguments(item, leaf))})"
 
     def arguments(self, item: Item, leaf: Leaf) -> list[str]:
         """The arguments of an item's call: of a block's class those that differ from their defaults."""

@@ -7,7 +7,7 @@ import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from resdsl.emit.source_calls import Leaf, arguments, index_text
+from resdsl.emit.source_calls import Leaf, arguments
 from resdsl.emit.source_items import Container, Item, Steps
 from resdsl.emit.source_layout import STEP, WIDTH
 from resdsl.semantics.model import REGION_INPUT
@@ -173,9 +173,6 @@ class Forward:
         leaf = self._leaf_of[index]
         if call.kind == "operator":
             self._add_operator(index, item)
-        elif call.kind == "index":
-            subscript = index_text(call, leaf)
-            self._wrap(index, item, "index", lambda source: f"{source}{subscript}")
         elif len(item.inputs) == 1 and call.kind == "function":
             rest = "".join(f", {text}" for text in arguments(call, leaf))
             self._wrap(index, item, item.family, lambda source: f"{call.target}({source}{rest})")

@@ -265,8 +265,6 @@ def _call(flow: fx.Graph, call: TorchCall, arguments: list[fx.Node], is_inplace:
             return _add_node(flow, "call_function", resolve_target(call.target), (*arguments, *call.args), call.kwargs)
         case "method":
             return _add_node(flow, "call_method", call.target, (*arguments, *call.args), call.kwargs)
-        case "index":
-            return _add_node(flow, "call_function", operator.getitem, (arguments[0], call.args))
         case "join":
             inputs = (tuple(arguments), *call.args)
             return _add_node(flow, "call_function", resolve_target(call.target), inputs, call.kwargs)

@@ -71,8 +71,8 @@ class TorchCall(Record):
     """How an op is built in torch, as data: the module and the emitted source are both made from it.
 
     `kind` is "module" (a class of torch.nn, or one of ours in `resdsl.emit.torch_layers`), "function" (a dotted name,
-    called with the inputs first), "method" (of the first input), "index" (`input[args]`), "operator" (folded over the
-    inputs) or "join" (a function that takes the inputs as one tuple).
+    called with the inputs first), "method" (of the first input), "operator" (folded over the inputs) or "join" (a
+    function that takes the inputs as one tuple).
     """
 
     kind: str

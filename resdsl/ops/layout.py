@@ -21,6 +21,7 @@ from resdsl.ops.core import (
     shape_text,
     undilatable,
 )
+from resdsl.ops.windows import short
 from resdsl.sizes import Extent, first_difference, resize
 
 # --- joins ---------------------------------------------------------------------------------------------------------
@@ -107,8 +108,8 @@ def _subsample_shape(args: Args, inputs: Inputs) -> Shape:
 
 
 def _subsample_torch(args: Args, inputs: Inputs) -> TorchCall:
-    down, across = args["stride"]
-    return TorchCall("index", "", (slice(None), slice(None), slice(None, None, down), slice(None, None, across)))
+    # Not by slicing, whose gradient loses the channels_last layout: the layers before it would all be slower.
+    return TorchCall("function", "F.avg_pool2d", (1,), {"stride": short(args["stride"])})
 
 
 def _dilate_subsample(args: Args, shape: Shape, dilation: Pair, dropped: Pair) -> Dilated:
@@ -121,7 +122,7 @@ SUBSAMPLE = OpSpec(
     "reshape",
     (Arg("stride", "size", least=1),),
     _subsample_torch,
-    "every stride-th row and column, without a copy",
+    "every stride-th row and column",
     _subsample_shape,
     window=lambda args: Window(stride=args["stride"]),
     label=lambda args: "subsample" if args["stride"] == (1, 1) else f"subsample, /{args['stride'][0]}",

@@ -94,8 +94,7 @@ def open_member(
         raise TrainError(f"the weights in {folder} are not those of its network") from None
     takes = network_input(input_shape, called(record.recipe, "data"))
     device = torch.device(device)
-    memory_format = torch.channels_last if device.type == "cuda" else torch.preserve_format
-    placed = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    placed = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     recorded = record.arguments.get("data")
     place = place or (Path(recorded) if isinstance(recorded, str) else None)
     return Member(record, stored, placed, takes, least, place)

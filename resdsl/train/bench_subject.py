@@ -72,7 +72,7 @@ class Subject:
         wait_for_device(device)
         bf16 = device.type == "cuda"
         engine = f"engine {self._pace.engine}"
-        self.how = f"the runner, {engine}, bf16, channels_last" if bf16 else f"the runner, {engine}, float32"
+        self.how = f"the runner, {engine}, {'bf16' if bf16 else 'float32'}, channels_last"
 
     def _make_images(self, batch: int) -> ImageSet:
         """Some epochs' worth on a small scale: a new order is drawn about as rarely as with a real set."""

@@ -100,8 +100,7 @@ class Run:
         world: World = ALONE,
     ) -> None:
         self.recipe, self.folder, self.reporter, self.world = recipe, folder, reporter, world
-        memory_format = torch.channels_last if device.type == "cuda" else torch.preserve_format
-        self.model = model.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
+        self.model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         network = spread(self.model, world, sync_bn=recipe.sync_bn)
         if images_of is None:
             self.normalization = fit_normalization(recipe.normalize, training_pixels(data.train))

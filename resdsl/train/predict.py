@@ -42,10 +42,7 @@ def predict(
 
 
 def _probabilities(model: nn.Module, feed: AnyFeed, inputs: Tensor) -> Tensor:
-    if feed.flat:
-        inputs = inputs.flatten(1)
-    elif feed.on_gpu:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    inputs = inputs.flatten(1) if feed.flat else inputs.contiguous(memory_format=torch.channels_last)
     with feed.precision():
         logits = main_output(model(inputs)).float()
     if logits.ndim != 2:

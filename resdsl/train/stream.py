@@ -60,9 +60,8 @@ class FeedBase:
         return self._laid_out(resized(images, sides)), targets
 
     def _laid_out(self, images: Tensor) -> Tensor:
-        if self.flat:
-            return images.flatten(1)
-        return images.contiguous(memory_format=torch.channels_last) if self.on_gpu else images
+        # channels_last on the CPU, too: convolutions and batch normalisation are quicker in it.
+        return images.flatten(1) if self.flat else images.contiguous(memory_format=torch.channels_last)
 
     def precision(self) -> AbstractContextManager[object]:
         """Around the forward pass: bf16 where the hardware is made for it, else float32."""

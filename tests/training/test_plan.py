@@ -141,7 +141,7 @@ def test_a_plan_gives_the_bits_of_a_loop_by_hand(
     recipe = make_recipe(batch=20, iterations=STEPS, **CASES[case])
     run = open_run(recipe, make_net(), tmp_path)
     walk(run, 0, STEPS)
-    model, average = by_hand(recipe, make_net(), run)
+    model, average = by_hand(recipe, make_net().to(memory_format=torch.channels_last), run)
     require_same_tensors(run.model, model)
     if run.average is not None:
         require_same_tensors(run.average.model, average)
