@@ -337,8 +337,8 @@ def test_gradients_of_option_a_keep_the_layout() -> None:
       residual(shortcut = A) { conv(3x3, 6, stride = 2) }
     }"""
     images = torch.randn(2, 4, 8, 8, requires_grad=True).contiguous(memory_format=torch.channels_last)
-    found = []
-    images.register_hook(lambda gradient: found.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    found: list[Tensor] = []
+    images.register_hook(found.append)  # type: ignore[no-untyped-call]
     module = compiled(text).to_torch().to(memory_format=torch.channels_last)
     module(images).square().sum().backward()
-    assert found == [True]
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
