@@ -23,7 +23,8 @@ from resdsl.train import SilentReporter, train
 from resdsl.train.data import DataSet, ImageSet, network_input
 from resdsl.train.fast import Pace, choose_engine
 from resdsl.train.interrupt import Interrupt
-from resdsl.train.loop import Run, seed_weights
+from resdsl.train.loop import Run
+from resdsl.train.seeding import seed_weights
 from resdsl.train.session import open_data
 from resdsl.train.turns import wait_for_device
 

@@ -3,8 +3,8 @@
 from resdsl.train.device import choose_device
 from resdsl.train.distributed import ALONE, World, open_world
 from resdsl.train.errors import ResumeError, TrainError
-from resdsl.train.loop import Result, seed_weights
-from resdsl.train.report import Evaluation, Plan, Reporter, SilentReporter
+from resdsl.train.report import Evaluation, Plan, Reporter, Result, SilentReporter
+from resdsl.train.seeding import seed_weights
 from resdsl.train.seeds import SeedsResult, train_seeds
 from resdsl.train.session import train
 from resdsl.train.verify import verify_resume

@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import nn
 
 from resdsl.train.bench_subject import TRAINING, Job, Subject
-from resdsl.train.loop import seed_weights
 from resdsl.train.optim import build_optimizer
+from resdsl.train.seeding import seed_weights
 from resdsl.train.turns import wait_for_device
 
 

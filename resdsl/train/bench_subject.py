@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from resdsl.recipe import Recipe, build_recipe, override
 from resdsl.recipe_types import Call
 from resdsl.train.data import DataSet, ImageSet, NetworkInput, network_input
+from resdsl.train.diverged import NotFiniteError
 from resdsl.train.errors import DataError, MemoryShortError
 from resdsl.train.evaluate import evaluate
 from resdsl.train.fast import Pace
-from resdsl.train.loop import WINDOW, NotFiniteError, Run, seed_weights
+from resdsl.train.loop import WINDOW, Run
 from resdsl.train.memory import largest_batch, release_memory
 from resdsl.train.report import SilentReporter
+from resdsl.train.seeding import seed_weights
 from resdsl.train.stream import AnyFeed, Feed
 from resdsl.train.turns import Place, wait_for_device
 from resdsl.train.windows import split_augment

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 
+class NotFiniteError(Exception):
+    """A loss or a weight is no longer a finite number; found only when somebody looked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What went wrong in a step: `layer` is a module's path, `what` names the kind of number: output or gradient."""

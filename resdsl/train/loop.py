@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from resdsl.recipe import Recipe
 from resdsl.train import record
 from resdsl.train.agreement import Named
-from resdsl.train.augment import keyed_generator
 from resdsl.train.average import WeightAverage
 from resdsl.train.checkpoint import FILE_NAME, keep_checkpoint, random_state, set_random_state
 from resdsl.train.consent import Consent
 from resdsl.train.data import DataSet, NetworkInput
 from resdsl.train.distributed import ALONE, World
-from resdsl.train.diverged import all_finite
+from resdsl.train.diverged import NotFiniteError, all_finite
 from resdsl.train.engine import Engine
 from resdsl.train.errors import ResumeError
 from resdsl.train.evaluate import evaluate
@@ -31,38 +30,15 @@ from resdsl.train.optim import build_optimizer, used_lr
 from resdsl.train.page import LivePage
 from resdsl.train.parallel import spread
 from resdsl.train.plan import Future
-from resdsl.train.report import Evaluation, Reporter
+from resdsl.train.report import Evaluation, Reporter, Result
 from resdsl.train.schedule import known_warmup_end, lr_at, plateau_drops, run_length
+from resdsl.train.seeding import seed_draws
 from resdsl.train.shards import shard_of
 from resdsl.train.step import Tally, make_step
 from resdsl.train.stream import Feed, open_feed, open_stream, training_pixels
 
 WINDOW = 25  # steps between looks at the training loss; each look waits for the device
 SAVE_SECONDS = 60.0  # between checkpoints; the last one is written in any case
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a run ended. Errors are top-1, in [0, 1], of the last evaluation, nan where it was stopped before the first.
-
-    `seconds` has training and evaluation, `stopped_by` the number of the signal that ended the run early.
-    """
-
-    steps: int
-    planned_steps: int
-    train_error: float
-    test_error: float
-    validation_error: float | None
-    seconds: float
-    folder: Path
-    checkpoint: Path
-    pictures: tuple[Path, ...]
-    stopped_by: int | None
-
-    @property
-    def interrupted(self) -> bool:
-        """The run was stopped by a signal before its last step."""
-        return self.steps < self.planned_steps
 
 
 @dataclass(slots=True)
@@ -72,10 +48,6 @@ class Progress:
     step: int
     warmup_end: int | None
     seconds: float
-
-
-class NotFiniteError(Exception):
-    """A loss or a weight is no longer a finite number; found only when somebody looked."""
 
 
 class Run:
@@ -376,13 +348,3 @@ class Run:
             pictures=pictures,
             stopped_by=stopped_by if self.progress.step < self.length.steps else None,
         )
-
-
-def seed_weights(seed: int) -> None:
-    """Seed torch's own generators; call it before the model is made, so that the seed decides its weights."""
-    torch.manual_seed(seed)
-
-
-def seed_draws(seed: int, rank: int, step: int = 0) -> None:
-    """Seed torch's own generators for what a network draws in training: in each process other numbers."""
-    torch.manual_seed(keyed_generator(seed, "process", rank, step).initial_seed() if rank or step else seed)

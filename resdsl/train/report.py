@@ -43,6 +43,30 @@ class Evaluation:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. Errors are top-1, in [0, 1], of the last evaluation, nan where it was stopped before the first.
+
+    `seconds` has training and evaluation, `stopped_by` the number of the signal that ended the run early.
+    """
+
+    steps: int
+    planned_steps: int
+    train_error: float
+    test_error: float
+    validation_error: float | None
+    seconds: float
+    folder: Path
+    checkpoint: Path
+    pictures: tuple[Path, ...]
+    stopped_by: int | None
+
+    @property
+    def interrupted(self) -> bool:
+        """The run was stopped by a signal before its last step."""
+        return self.steps < self.planned_steps
+
+
 class Reporter(Protocol):
     """Called from the training loop; none of these may be slow."""
 

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 from resdsl.train.checkpoint import load_newest, random_state, set_random_state
 from resdsl.train.distributed import World
-from resdsl.train.diverged import Fault, all_finite, blame, first_bad_tensor
+from resdsl.train.diverged import Fault, NotFiniteError, all_finite, blame, first_bad_tensor
 from resdsl.train.errors import DivergedError, MemoryShortError, TrainError
 from resdsl.train.interrupt import Interrupt
-from resdsl.train.loop import WINDOW, NotFiniteError, Run
+from resdsl.train.loop import WINDOW, Run
 from resdsl.train.memory import is_out_of_memory, largest_batch, release_memory
 from resdsl.train.optim import used_lr
 from resdsl.train.report import SilentReporter

@@ -13,9 +13,9 @@ from resdsl.train import record
 from resdsl.train.errors import ResumeError, TrainError
 from resdsl.train.fast import Pace, Regions, choose_engine
 from resdsl.train.lock import lock_folder
-from resdsl.train.loop import Result, seed_weights
-from resdsl.train.report import Reporter, SilentReporter
+from resdsl.train.report import Reporter, Result, SilentReporter
 from resdsl.train.scores import Spread
+from resdsl.train.seeding import seed_weights
 from resdsl.train.seeds_record import (
     FAILED,
     FINISHED,

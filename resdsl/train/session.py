@@ -23,10 +23,10 @@ from resdsl.train.events import open_events, require_events
 from resdsl.train.fast import Pace, Regions, choose_engine
 from resdsl.train.interrupt import Interrupt
 from resdsl.train.lock import lock_folder
-from resdsl.train.loop import Result, Run
+from resdsl.train.loop import Run
 from resdsl.train.memory import is_out_of_memory
 from resdsl.train.page import LivePage, write_page
-from resdsl.train.report import Plan, Reporter, SilentReporter
+from resdsl.train.report import Plan, Reporter, Result, SilentReporter
 from resdsl.train.rescue import guarded_turns
 from resdsl.train.resizing import check_resizing
 from resdsl.train.stored import check_records

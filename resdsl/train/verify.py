@@ -14,9 +14,10 @@ from resdsl.train.data import network_input
 from resdsl.train.device import deterministic_kernels
 from resdsl.train.errors import TrainError
 from resdsl.train.fast import Pace, Regions, choose_engine
-from resdsl.train.loop import Run, seed_weights
+from resdsl.train.loop import Run
 from resdsl.train.report import Reporter, SilentReporter
 from resdsl.train.resizing import check_resizing
+from resdsl.train.seeding import seed_weights
 from resdsl.train.session import open_data
 
 STEPS = 10
