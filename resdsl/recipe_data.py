@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resdsl.recipe_types import Arg, Form
+from resdsl.recipe_types import MAX_SEED, Arg, Form
 
 
 def data_forms() -> tuple[Form, ...]:
@@ -52,6 +52,6 @@ def _synthetic(validation: Arg) -> tuple[Arg, ...]:
         Arg("classes", "int", "classes", 10, least=2, most=10**6),
         Arg("size", "int", "height and width in pixels", 32, least=1, most=4096),
         Arg("channels", "int", "1 for gray, 3 for colour", 3, least=1, most=3),
-        Arg("seed", "int", "of the pixels and labels", 0, least=0, below=2**63),
+        Arg("seed", "int", "of the pixels and labels", 0, least=0, most=MAX_SEED),
         validation,
     )

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 
 from resdsl.recipe_augment import augment_forms, mix_forms
 from resdsl.recipe_data import data_forms
-from resdsl.recipe_types import Arg, Call, Form, Setting
+from resdsl.recipe_types import MAX_SEED, Arg, Call, Form, Setting
 
 
 def _optimizer_forms() -> tuple[Form, ...]:
@@ -183,7 +183,7 @@ def _other_settings() -> Iterator[Setting]:
     yield _value("sync_bn true", Arg("sync_bn", "bool", sync_bn, False))
     evaluate = "steps between evaluations; once an epoch where it is left out"
     yield _value("evaluate 500", Arg("evaluate", "int", evaluate, least=1))
-    yield _value("seed 1", Arg("seed", "int", "of weights, order and augmentation", 1, least=0, below=2**63))
+    yield _value("seed 1", Arg("seed", "int", "of weights, order and augmentation", 1, least=0, most=MAX_SEED))
 
 
 SCHEMA: dict[str, Setting] = {

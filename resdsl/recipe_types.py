@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from resdsl.records import Record
 
+MAX_SEED = 2**62  # the largest number that a spec can hold: recipes are recorded as text of the language
+
 Value = int | float | bool | str | tuple[int, ...] | None
 
 

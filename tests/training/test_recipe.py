@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import resdsl
@@ -18,7 +18,7 @@ from resdsl.cli.recipe_example import example_recipe
 from resdsl.recipe import Recipe, RecipeError, build_recipe, override
 from resdsl.recipe_checks import recipe_faults
 from resdsl.recipe_schema import SCHEMA
-from resdsl.recipe_types import Arg, Call, Form, Setting, SettingValue, Value, value_fault
+from resdsl.recipe_types import MAX_SEED, Arg, Call, Form, Setting, SettingValue, Value, value_fault
 
 CIFAR: dict[str, SettingValue] = {
     "data": Call("cifar10", (("validation", 5000),)),
@@ -281,6 +281,7 @@ def good_settings(draw: st.DrawFn) -> dict[str, SettingValue]:
 
 
 @given(good_settings())
+@example({"data": Call("digits"), "optimizer": Call("sgd", (("lr", 0.1),)), "iterations": 1, "seed": MAX_SEED})
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 def test_the_text_of_any_recipe_reads_back_to_the_same_recipe(stated: dict[str, SettingValue]) -> None:
     recipe = build_recipe(stated)
