@@ -11,9 +11,27 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from resdsl.cli.main import main
 from resdsl.recipe import Recipe, build_recipe
 from resdsl.recipe_types import Call, SettingValue, Value
 from resdsl.train import loop
+
+Say = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Runs `resdsl` in a folder of its own; gives the exit code and what it said on standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(["--color", "never", *arguments])
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err + shown.out
+        return code, shown.err
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from resdsl.cli.main import main
+from tests.training.conftest import Say
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 NET = "network tiny {\n  input 1 x 8 x 8\n  conv(3x3, 4) -> bn -> relu -> global_avg_pool -> linear(10)\n}\n"
 RECIPE = "train {\n  data digits(size = 8)\n  batch 64\n  optimizer sgd(lr = 0.1)\n  iterations 2\n}\n"
-Say = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture
-def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs `resdsl` in a folder with net.res; gives the exit code and what it said on standard error."""
-    monkeypatch.chdir(tmp_path)
-    Path("net.res").write_text(NET + RECIPE)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main(["--color", "never", *arguments])
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err + shown.out
-        return code, shown.err
-
-    return run
+@pytest.fixture(autouse=True)
+def spec(tmp_path: Path) -> None:
+    (tmp_path / "net.res").write_text(NET + RECIPE)
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import resdsl
-from resdsl.cli.main import main
 from resdsl.cli.recipe_example import example_recipe
 from resdsl.compiler import compile_network, compile_recipe
 from resdsl.diagnostics import CompileError
 from resdsl.source import SourceFile
+from tests.training.conftest import Say
 from tests.training.runs import require_equal
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -24,22 +23,6 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 NET = "network tiny {{\n  input {}\n  conv(3x3, 4) -> bn -> relu -> global_avg_pool -> linear({})\n}}\n"
 TINY = NET.format("1 x 8 x 8", 10)
 SETTINGS = "{\n  data digits(size = 8)\n  batch 64\n  optimizer sgd(lr = 0.1)\n  iterations 20\n}\n"
-Say = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs `resdsl` in a folder of its own; gives the exit code and what it said on standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main(["--color", "never", *arguments])
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err + shown.out
-        return code, shown.err
-
-    return run
 
 
 def batch_of(text: str, network: str = "tiny", name: str = "other.res") -> int:
