@@ -215,7 +215,7 @@ def _paths(plan: Plan, network: str) -> Iterator[Row]:
 def _beside_plain(plan: Plan, network: str, limit: float | None) -> Iterator[Row]:
     """The runner and a plain loop in turn, in one process."""
     options = ("--network", network, "--data", str(plan.data), "--device", plan.device)
-    done = plan.python(("-m", "benchmarks.gpu_plain", *options, *(["--tiny"] if plan.rehearse else [])), 90, {})
+    done = plan.python(("-m", "benchmarks.gpu_plain", *options, *(["--tiny"] if plan.rehearse else [])), 110, {})
     if done.complaint:
         raise RuntimeError(done.complaint)
     found = done.json()

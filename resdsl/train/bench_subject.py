@@ -14,6 +14,7 @@ from resdsl.recipe import Recipe, build_recipe, override
 from resdsl.recipe_types import Call
 from resdsl.train.data import DataSet, ImageSet, NetworkInput, network_input
 from resdsl.train.diverged import NotFiniteError
+from resdsl.train.engine import REHEARSALS
 from resdsl.train.errors import DataError, MemoryShortError
 from resdsl.train.evaluate import evaluate
 from resdsl.train.fast import Pace
@@ -27,7 +28,7 @@ from resdsl.train.windows import split_augment
 
 MOST_IMAGES = 50_000  # as many as CIFAR-10 has
 HELD_BYTES = {"cuda": 1 << 30, "cpu": 64 << 20}  # of made-up images
-WARM_UP = 3  # steps before the clock is looked at; compiling falls into them
+WARM_UP = REHEARSALS + 1  # steps before the clock is looked at; compiling and recording fall into them
 LONG = 10**9  # steps of a run that is never to end
 
 TRAINING, INFERENCE = "training", "inference"

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, fx, nn
 
 from resdsl.recipe import Recipe
@@ -99,7 +100,8 @@ class Tested(nn.Module):
         if not self._is_same:
             return main_output(self.model(inputs))
         missing = self._size - len(inputs)  # in the last batch, for which all would be compiled again
-        filled = torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])]) if missing else inputs
+        # Padding keeps channels_last, unlike torch.cat with zeros: for another layout it would be compiled again, too.
+        filled = F.pad(inputs, [0, 0] * (inputs.ndim - 1) + [0, missing]) if missing else inputs
         return main_output(self.twin(filled))[: len(inputs)]
 
 

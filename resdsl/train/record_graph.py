@@ -3,7 +3,7 @@
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 Work = Callable[[], Tensor]
 _WAITS = "synchronizing CUDA operation"  # what torch warns of
-_REHEARSAL = "is running without CUDA graph capture"  # another warning of its: as if that would not come
+# Other warnings of its: as if the recording would not come, and that it may not find all waits.
+_EXPECTED = ("is running without CUDA graph capture", "Synchronization debug mode is a prototype")
 
 
 class Recorder(Protocol):
@@ -38,7 +39,7 @@ class CudaRecorder:
 
     def rehearse(self, work: Work) -> tuple[Tensor, str]:
         """On a stream of its own, as cuDNN and the gradients' memory want it before a recording."""
-        here, drawn = torch.cuda.current_stream(), _drawn_on_host()
+        here, drawn = torch.cuda.current_stream(self._stream.device), _drawn_on_host()
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream), _told_of_waits() as waits:
             result = work()
@@ -50,16 +51,33 @@ class CudaRecorder:
 
     def record(self, work: Work) -> Work:
         """Raises RuntimeError where CUDA cannot record it."""
-        graph = torch.cuda.CUDAGraph()
-        # Threads that load images may use CUDA meanwhile: the recording is of this thread alone.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            result = work()
+        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._stream.device)
+        try:
+            # Threads that load images may use CUDA meanwhile: the recording is of this thread alone.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                result = work()
+        except RuntimeError as error:
+            torch.cuda.set_stream(here)
+            self._clean_up()
+            # Of a recording that failed the end fails, too, and says nothing of why.
+            raise (error.__context__ if isinstance(error.__context__, RuntimeError) else error) from None
 
         def replay() -> Tensor:
             graph.replay()
             return result
 
         return replay
+
+    def _clean_up(self) -> None:
+        """Undo what a recording that failed has left behind, which torch does for one that ends well."""
+        device = self._stream.device.index
+        with suppress(RuntimeError):  # where its end did not fail, it has been done
+            # Else memory that another stream has used would never be given out again.
+            torch._C._cuda_endAllocateToPool(device, self._pool)  # noqa: SLF001 (they have no other names)
+            torch._C._cuda_releasePool(device, self._pool)  # noqa: SLF001
+        # The state before takes every draw for one of the recording, and refuses it.
+        generator = torch.cuda.default_generators[device]
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 def _drawn_on_host() -> tuple[object, ...]:
@@ -81,5 +99,5 @@ def _told_of_waits() -> Iterator[list[str]]:
     for warning in caught:
         if _WAITS in str(warning.message):
             waits.append(f"{warning.filename}:{warning.lineno} waits for the device")
-        elif _REHEARSAL not in str(warning.message):
+        elif not any(text in str(warning.message) for text in _EXPECTED):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

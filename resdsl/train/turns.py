@@ -49,6 +49,8 @@ class Place:
     def __exit__(self, *_: object) -> None:
         if self._draws_apart:
             self._drawn = torch.get_rng_state()
+        if self._generator is not None:
+            self._gpu_drawn = self._generator.graphsafe_get_state()  # another one where a recording has failed
         self._entered.close()
 
 

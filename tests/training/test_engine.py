@@ -190,6 +190,17 @@ def test_evaluations_by_the_twin(make_net: MakeNet) -> None:
     assert notes == []
 
 
+def test_evaluations_have_one_layout() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    twin = Twin(model, half=False)
+    strides: set[tuple[int, ...]] = set()
+    twin.register_forward_pre_hook(lambda module, inputs: strides.add(inputs[0].stride()))
+    tested = fast.Tested(model, twin, lambda text: None).eval()
+    for part in torch.rand(20, 3, 8, 8).split(8):  # type: ignore[no-untyped-call]
+        tested(part.contiguous(memory_format=torch.channels_last))
+    assert strides == {(192, 1, 24, 3)}  # another one would be compiled again
+
+
 def test_the_choice_of_an_engine(tmp_path: Path, make_recipe: Make, make_net: MakeNet) -> None:
     assert ENGINES == device._ENGINES
     assert [choose_engine(name, CPU) for name in ENGINES[:2]] == ["plain", "plain"]
