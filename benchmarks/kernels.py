@@ -166,12 +166,14 @@ def report(case: Case, name: str) -> None:
 
 def _try(task: tuple[int, int, int, str, Tiling]) -> float:
     """Time of a chain with another tiling; infinity where that does not run. Compiles what is not yet in the cache."""
+    from triton.errors import TritonError
+
     filters, side, batch, device, tiling = task
     TILINGS[filters] = tiling
     try:
         case = Case(filters, side, 2, batch, device)
         return milliseconds(case.step(case.fused, case.blocks), repeats=8)
-    except (RuntimeError, ValueError, AssertionError) as error:  # Triton's errors are the first
+    except (RuntimeError, ValueError, AssertionError, TritonError) as error:
         print(f"    {tiling}: {type(error).__name__}", flush=True)
         return float("inf")
 
