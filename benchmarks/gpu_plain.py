@@ -81,6 +81,7 @@ def compare_with_plain(setting: Setting, device: torch.device, *, rounds: int, t
 
         with place:
             run = setting.run(Path(folder), device)
+            run.prepare()
         ours()  # captures, compiles
         pairs = [(ours(), plain.images_per_second(plain_steps)) for _ in range(rounds)]
     ratios = [speed / theirs for speed, theirs in pairs]

@@ -77,12 +77,14 @@ def gradients_apart(
 
     def results(compute: Compute) -> tuple[Named, Named, Named]:
         model.zero_grad(set_to_none=True)
-        loss, _ = compute()
-        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
-        found = {"loss": loss.clone()}, {f"{name} (gradient)": grad for name, grad in gradients.items()}, buffers
-        model.zero_grad(set_to_none=True)
-        before.restore()
+        try:
+            loss, _ = compute()
+            gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
+            found = {"loss": loss.clone()}, {f"{name} (gradient)": grad for name, grad in gradients.items()}, buffers
+        finally:
+            model.zero_grad(set_to_none=True)
+            before.restore()
         return found
 
     expected, found = results(plain), results(fast)

@@ -1,7 +1,8 @@
 """The choice of how steps are computed, and what each choice needs to be made."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from resdsl.train.engine import FastPath
 from resdsl.train.errors import TrainError
 from resdsl.train.evaluate import main_output
 from resdsl.train.kernels.match import fuse
+from resdsl.train.memory import is_out_of_memory
 from resdsl.train.mix import Targets
 from resdsl.train.record_graph import CudaRecorder, Recorder
 from resdsl.train.step import make_gradients, make_step
@@ -79,6 +81,25 @@ class FastModels:
         return twin
 
 
+class UnusableError(Exception):
+    """The fast path cannot be computed at all."""
+
+
+@contextmanager
+def _compilers_heard() -> Iterator[None]:
+    """Makes UnusableError of errors: those of compilers, of Triton and of what these start are of many kinds.
+
+    The plain path has been computed before, so they are not the model's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TrainError) or is_out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines() or [""]
+        raise UnusableError(f"{type(error).__name__}: {lines[0]}") from None
+
+
 class Tested(nn.Module):
     """A model as evaluations compute it: by its twin, in batches of one size, if that gives the model's results."""
 
@@ -92,10 +113,11 @@ class Tested(nn.Module):
         """The logits (N, classes) of the main head."""
         if len(inputs) > self._size:
             self._size = len(inputs)
-            expected, found = (main_output(module(inputs)).clone() for module in (self.model, self.twin))
-            self._is_same = first_apart({"logits": expected}, {"logits": found}) is None
-            if not self._is_same:
-                self._note("evaluations are computed plainly: the fast path gives other logits")
+            expected = main_output(self.model(inputs)).clone()
+            apart = self._apart(inputs, expected) if self._is_same else None
+            if apart is not None:
+                self._is_same = False
+                self._note(f"evaluations are computed plainly: {apart}")
             return expected
         if not self._is_same:
             return main_output(self.model(inputs))
@@ -103,6 +125,15 @@ class Tested(nn.Module):
         # Padding keeps channels_last, unlike torch.cat with zeros: for another layout it would be compiled again, too.
         filled = F.pad(inputs, [0, 0] * (inputs.ndim - 1) + [0, missing]) if missing else inputs
         return main_output(self.twin(filled))[: len(inputs)]
+
+    def _apart(self, inputs: Tensor, expected: Tensor) -> str | None:
+        try:
+            with _compilers_heard():
+                found = main_output(self.twin(inputs)).clone()
+        except UnusableError as error:
+            return str(error)
+        is_same = first_apart({"logits": expected}, {"logits": found}) is None
+        return None if is_same else "the fast path gives other logits"
 
 
 def make_fast_path(
@@ -118,8 +149,16 @@ def make_fast_path(
     plain = make_gradients(model, recipe, feed, auxiliary_weights)
     fast = make_gradients(twin, recipe, feed, auxiliary_weights, collect=twin.collect)
 
+    def heard(inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        with _compilers_heard():
+            return fast(inputs, targets)
+
     def disagreement(inputs: Tensor, targets: Targets) -> str | None:
-        return gradients_apart(model, partial(plain, inputs, targets), partial(fast, inputs, targets), feed.precision)
+        computed = partial(plain, inputs, targets), partial(heard, inputs, targets)
+        try:
+            return gradients_apart(model, *computed, feed.precision)
+        except UnusableError as error:
+            return str(error)
 
     step = make_step(twin, optimizer, recipe, feed, auxiliary_weights, collect=twin.collect)
     return FastPath(step, recorder, disagreement)

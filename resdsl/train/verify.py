@@ -73,6 +73,7 @@ def verify_resume(
 
 
 def _advance(run: Run, steps: int) -> None:
+    run.prepare()
     for _ in range(steps):
         run.advance()
     run.stream.close()

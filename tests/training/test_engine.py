@@ -142,6 +142,21 @@ def test_a_wrong_fast_path_is_found_before_the_first_step(tmp_path: Path, make_r
     assert (tape.rehearsed, tape.recorded) == (0, 0)
 
 
+class Broken(Wrong):
+    """Cannot be compiled, which shows once it has begun."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        super().forward(inputs)
+        raise LookupError("there is no Python.h\nmore")
+
+
+def test_what_cannot_be_compiled_is_computed_plainly(tmp_path: Path, make_recipe: Make, make_net: MakeNet) -> None:
+    pace = Pace("compiled", regions=lambda wrap: Broken, recorder=Tape())
+    plain, other, notes = both(tmp_path, make_recipe(**EXACT), make_net, pace)
+    assert first_difference(plain, other) is None
+    assert ["LookupError: there is no Python.h" in note and "more" not in note for note in notes] == [True, True]
+
+
 def test_compiled_parts_train_the_same(tmp_path: Path, make_recipe: Make, make_net: MakeNet) -> None:
     compiled: list[object] = []
 
