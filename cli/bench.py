@@ -146,30 +146,47 @@ def _show(
         return
     from .tables import print_tables, text_table
 
-    rows_shown = [_row(row, costs.get(row.name, (net.parameters, net.macs, ""))) for row in found]
-    head = ("network", "what", "images/s", "quartiles", "memory", "parameters", "multiply-adds", "how")
     surroundings = _surroundings(device)
     size = " x ".join(map(str, net.input_shape))
     versions = ", ".join(f"{name} {version}" for name, version in surroundings["versions"].items())
     title = f"batch {recipe.batch} of {size} on {surroundings['device']}"
-    print_tables(console, [text_table(title, head, rows_shown, left={"network", "what", "how"})])
+    head = ("network", "what", "images/s", "quartiles", "memory")
+    print_tables(console, [text_table(title, head, [_row(row) for row in found], left={"network", "what"})])
     console.print()
-    for one in peers:
-        console.print(f"{one.name}: {one.remark}")
+    for name, hows in _hows(found).items():
+        parameters, macs, remark = costs.get(name, (net.parameters, net.macs, ""))
+        known = f"{parameters:,} parameters" + ("" if macs is None else f", {macs:,} multiply-adds")
+        console.print(f"{name}: {'; '.join(part for part in (known, *hows, remark) if part)}")
     for row in found:
         if row.failure:
             console.print_note(f"{row.name}, {row.kind}: {row.failure}")
-    console.print(f"{versions}; made-up images on the device; {len(found[0].rounds)} rounds in turn")
+    turns = f"{_counted(len(found[0].rounds), 'round')} in turn"
+    console.print(f"{versions}; made-up images on the device; {turns}")
 
 
-def _row(row: Measured, costs: tuple[int, Any, str]) -> tuple[str, ...]:
-    parameters, macs, _ = costs
-    known = (f"{parameters:,}", "" if macs is None else f"{macs:,}", row.how)
+def _row(row: Measured) -> tuple[str, ...]:
     memory = "" if row.memory is None else f"{row.memory / MIB:,.0f} MiB"
     if row.failure:
-        return row.name, row.kind, "", "", "", *known
+        return row.name, row.kind, "", "", ""
     low, high = row.quartiles
-    return row.name, row.kind, f"{row.median:,.1f}", f"{low:,.1f} to {high:,.1f}", memory, *known
+    return row.name, row.kind, f"{row.median:,.1f}", f"{low:,.1f} to {high:,.1f}", memory
+
+
+def _hows(found: list[Measured]) -> dict[str, list[str]]:
+    """How each network was run; where training and inference differ, which is which."""
+    hows: dict[str, dict[str, str]] = {}
+    for row in found:
+        hows.setdefault(row.name, {})[row.kind] = row.how
+    return {
+        name: list(each.values())[:1]
+        if len(set(each.values())) == 1
+        else [f"{kind}: {how}" for kind, how in each.items()]
+        for name, each in hows.items()
+    }
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _plain(row: Measured, costs: tuple[int, Any, str]) -> dict[str, Any]:
@@ -198,7 +215,7 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
 
     around = surroundings(device)
     versions = {"torch": around["torch"], **library_versions()}
-    name = around["device"] if device.type == "cuda" else f"CPU, {around['threads']} threads"
+    name = around["device"] if device.type == "cuda" else f"CPU, {_counted(around['threads'], 'thread')}"
     return {"device": name, "versions": {"Python": platform.python_version(), **versions}}
 
 

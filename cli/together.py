@@ -11,6 +11,8 @@ from .console import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from resdsl.train import World
 
     from .progress import ProgressReporter
@@ -74,7 +76,10 @@ def is_silent(environment: Mapping[str, str]) -> bool:
 
 
 def run_together(args: argparse.Namespace, command: Command) -> int:
-    """Run a command in all processes. Where one fails it says why, and ends at once, and torchrun ends the others."""
+    """Run a command in all processes. Where one fails it says why, and ends at once, and torchrun ends the others.
+
+    Returns only where the processes cannot reach one another.
+    """
     # torch logs advice that is none here, once a process; it looks when it is imported.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from resdsl.train import TrainError, open_world
@@ -86,11 +91,11 @@ def run_together(args: argparse.Namespace, command: Command) -> int:
             sys.stdout.flush()
             if code in {USER_MISTAKE, OUR_BUG}:
                 _leave(code)
-            return code
     except TrainError as error:
         if int(os.environ["LOCAL_RANK"]) == 0:
             args.console.print_error(str(error))
         return USER_MISTAKE
+    return _leave(code)
 
 
 def _guarded(command: Command, args: argparse.Namespace, world: World) -> int:
@@ -117,8 +122,9 @@ def reporter_of(console: Console) -> ProgressReporter:
     return ProgressReporter(console)
 
 
-def _leave(code: int) -> None:
-    # Without any clearing up: that would wait for an exchange which the others can no longer finish.
+def _leave(code: int) -> NoReturn:
+    # Without any clearing up: that would wait for an exchange which the others can no longer finish and, where all is
+    # well, now and then abort the process: torch's threads may still ask for Python while it ends.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

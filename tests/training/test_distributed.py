@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +17,9 @@ import torch
 from torch import nn
 
 from resdsl.cli.console import Console
-from resdsl.cli.together import SharedConsole, is_one_of_several, is_silent
+from resdsl.cli.together import SharedConsole, is_one_of_several, is_silent, run_together
 from resdsl.recipe_types import Call
-from resdsl.train import TrainError, World, parallel
+from resdsl.train import ALONE, TrainError, World, parallel
 from resdsl.train.checkpoint import FILE_NAME, load_checkpoint
 from resdsl.train.consent import Consent
 from resdsl.train.data import ImageSet
@@ -297,6 +299,21 @@ def test_one_console_of_all_speaks(
     shown = capsys.readouterr()
     assert shown.out == ("result\n" if rank == 0 else "")
     assert shown.err == ("note\n" if rank == 0 else "") + ("error: wrong\nthat is why\n" if is_first else "")
+
+
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_a_process_ends_before_python_clears_up(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+
+    def end(code: int) -> None:
+        ends.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr("resdsl.train.open_world", lambda environment: nullcontext(ALONE))
+    with pytest.raises(SystemExit):
+        run_together(argparse.Namespace(console=Console()), lambda args, world: code)
+    assert ends == [code]
 
 
 def test_torchrun_is_known_by_what_it_sets() -> None:
