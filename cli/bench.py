@@ -169,7 +169,11 @@ def _row(row: Measured) -> tuple[str, ...]:
     if row.failure:
         return row.name, row.kind, "", "", ""
     low, high = row.quartiles
-    return row.name, row.kind, f"{row.median:,.1f}", f"{low:,.1f} to {high:,.1f}", memory
+    return row.name, row.kind, _speed(row.median), f"{_speed(low)} to {_speed(high)}", memory
+
+
+def _speed(images: float) -> str:
+    return f"{images:,.1f}" if images < 1000 else f"{images:,.0f}"
 
 
 def _hows(found: list[Measured]) -> dict[str, list[str]]:

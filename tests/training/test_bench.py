@@ -152,11 +152,11 @@ def test_as_a_table(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_table_fits_a_terminal_of_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tiny.res"
-    path.write_text(SPEC.replace("tiny", "resnet50_v15_deep"))
+    path.write_text(SPEC.replace("tiny", "resnet50_v15"))
     options = ["--batch", "4", "--device", "cpu", "--seconds", "0.02", "--rounds", "1", "--no-peers"]
     assert main(["bench", str(path), *options]) == 0
     shown = capsys.readouterr().out
-    table, _, told = shown.partition("\n\nresdsl:resnet50_v15_deep: ")
+    table, _, told = shown.partition("\n\nresdsl:resnet50_v15: ")
     assert max(map(len, table.splitlines())) < 80
     assert told.startswith("166 parameters, 27,688 multiply-adds; the runner, engine plain")
     assert "1 thread\n" in table
