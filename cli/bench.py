@@ -52,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and show a table with everything that decides the figures."""
+    set_up_libraries()
     from resdsl.diagnostics import CompileError
 
     from .diagnostics import print_text
@@ -79,8 +80,6 @@ def run(args: argparse.Namespace) -> int:
 def _measure(net: Net, classes: int, args: argparse.Namespace) -> int:
     from resdsl.emit.torch_regions import RegionMaker
     from resdsl.recipe import RecipeError
-
-    set_up_libraries()
     from resdsl.train import TrainError, choose_device
     from resdsl.train.bench import Other, bench, bench_recipe
     from resdsl.weights.errors import WeightsError

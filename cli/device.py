@@ -20,11 +20,17 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def set_up_libraries(*, deterministic: bool = False) -> None:
+def set_up_libraries() -> None:
     """Say to torch, before it is loaded, what it only reads from the environment; what is set there already stays."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     # Compiled blocks outlive a restart of the machine here, unlike in torch's own place for them.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(caches, "resdsl", "inductor"))
-    if deterministic:
-        # Else cuBLAS may add up in another order each time; it looks when the process first uses a GPU.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Threads that wait for one another soon leave their core to other programs. By default they keep it for so long
+        # that a step takes several times its time beside them; alone on the machine the figure makes no difference.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def let_cublas_repeat() -> None:
+    """Else cuBLAS may add up in another order each time; it looks when the process first uses a GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

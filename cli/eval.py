@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .console import Console
+from .device import set_up_libraries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Test all runs and show the results; each is also put on record in its run folder."""
+    set_up_libraries()
     from resdsl.runs import RunError
     from resdsl.train import TrainError, choose_device
     from resdsl.train.assess import Wanted, assess

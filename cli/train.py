@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from .console import Console
-from .device import add_device_options, set_up_libraries
+from .device import add_device_options, let_cublas_repeat, set_up_libraries
 from .options import add_network_options, open_network
 from .recipe_example import example_recipe
 from .together import is_one_of_several, reporter_of, run_together
@@ -75,6 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compile, train, and say where the results lie; a stopped run is saved and ends with 130 or 143."""
+    set_up_libraries()
     if is_one_of_several(os.environ):
         return run_together(args, _run)
     return _run(args)
@@ -158,7 +159,8 @@ def _train(net: Net, written: Recipe, classes: int, args: argparse.Namespace, wo
     from .seeds import SeedsProgress, conclude_seeds
 
     console: Console = args.console
-    set_up_libraries(deterministic=args.deterministic)
+    if args.deterministic:
+        let_cublas_repeat()
     try:
         device = choose_device(args.device)
         if world is not None:
