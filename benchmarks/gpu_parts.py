@@ -252,22 +252,15 @@ def _resnet50(plan: Plan, batch: int, budget: float, *options: str) -> Iterator[
 
 def _compiling(plan: Plan) -> Iterator[Row]:
     """Seconds until the first steps are done: with empty caches, then with those of the first process."""
+    engine = "plain" if plan.rehearse else "compiled"
     with tempfile.TemporaryDirectory() as cache:
         places = {"TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor", "TRITON_CACHE_DIR": f"{cache}/triton"}
         for state in ("cold", "warm"):
-            options = (
-                "--engine",
-                "plain" if plan.rehearse else "compiled",
-                "--no-peers",
-                "--only",
-                "training",
-                "--seconds",
-                "0.2",
-            )
+            options = ("--engine", engine, "--no-peers", "--only", "training", "--seconds", "0.2")
             found = _speeds(_bench(plan, CIFAR, "resnet110", BATCH, 60, *options, **places))
             seconds = found["resdsl", "training"]["preparation_seconds"]
             plan.figures[f"compiling, {state}"] = seconds
-            yield Row(f"resnet110, engine compiled, until the first steps are done, caches {state}", f"{seconds:.1f} s")
+            yield Row(f"resnet110, engine {engine}, until the first steps are done, caches {state}", f"{seconds:.1f} s")
 
 
 def _resuming(plan: Plan) -> Iterator[Row]:

@@ -49,29 +49,18 @@ def compare_with_plain(setting: Setting, device: torch.device, *, rounds: int, t
     batch = setting.recipe.batch
     ours_steps, plain_steps = (3, 2) if tiny else (400, 40)
     cores = len(os.sched_getaffinity(0))
+
+    def loop_of(way: Way) -> PlainLoop:
+        layout = {"autocast": way.autocast, "channels_last": way.channels_last}
+        return PlainLoop(setting.images, setting.model(), batch, way.workers, device, **layout)
+
     tried = {}
     for way in ways(cores, tiny=tiny):
-        loop = PlainLoop(
-            setting.images,
-            setting.model(),
-            batch,
-            way.workers,
-            device,
-            autocast=way.autocast,
-            channels_last=way.channels_last,
-        )
+        loop = loop_of(way)
         tried[way] = max(loop.images_per_second(plain_steps) for _ in range(2))
         del loop
     fastest = max(tried, key=lambda way: tried[way])
-    plain = PlainLoop(
-        setting.images,
-        setting.model(),
-        batch,
-        fastest.workers,
-        device,
-        autocast=fastest.autocast,
-        channels_last=fastest.channels_last,
-    )
+    plain = loop_of(fastest)
     with tempfile.TemporaryDirectory() as folder:
         place = Place(device, alone=True)  # as every run has it
 

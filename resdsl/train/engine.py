@@ -22,7 +22,7 @@ from resdsl.train.resizing import Sides
 from resdsl.train.step import Step, Tally
 from resdsl.train.stream import Fetched, StreamBase
 
-REHEARSALS = 3  # real steps before the recording, in which cuDNN chooses and the optimizer takes its memory
+REHEARSALS = 3  # real steps before the recording, in which libraries set up and the optimizer takes its memory
 
 
 @dataclass(frozen=True, slots=True)
